@@ -1,0 +1,153 @@
+"""What the engine is asked to make: a database with its roles, and logins to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    from broker.domain.credentials import Secret
+
+
+class Access(StrEnum):
+    """What a binding may do with the data."""
+
+    WRITE = "write"
+    READ = "read"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """A plan's limits on one database; ``None`` leaves the server's own setting in force.
+
+    Attributes:
+        connections: Concurrent connections to the database, all bindings together.
+        connections_per_binding: Concurrent connections of one login role.
+        storage: Bytes the database may occupy.
+        statement_timeout: Default of every session; a tenant can raise it for itself.
+        idle_in_transaction_session_timeout: Likewise.
+        temp_file_limit: Bytes of temporary files per session; a tenant cannot raise it.
+    """
+
+    connections: int
+    connections_per_binding: int
+    storage: int | None = None
+    statement_timeout: timedelta | None = None
+    idle_in_transaction_session_timeout: timedelta | None = None
+    temp_file_limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseOptions:
+    """The part of ``initdb``'s options that ``CREATE DATABASE`` can honour.
+
+    Attributes:
+        encoding: Character set, for example ``UTF8``.
+        locale: ``LOCALE``.
+        lc_collate: ``LC_COLLATE``.
+        lc_ctype: ``LC_CTYPE``.
+        locale_provider: ``libc``, ``icu`` or ``builtin``.
+        icu_locale: ``ICU_LOCALE``, for the provider ``icu``.
+        icu_rules: ``ICU_RULES``.
+        builtin_locale: ``BUILTIN_LOCALE``, for the provider ``builtin``.
+        data_checksums: The server must have data checksums on.
+    """
+
+    encoding: str | None = None
+    locale: str | None = None
+    lc_collate: str | None = None
+    lc_ctype: str | None = None
+    locale_provider: str | None = None
+    icu_locale: str | None = None
+    icu_rules: str | None = None
+    builtin_locale: str | None = None
+    data_checksums: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSpec:
+    """One tenant database.
+
+    Attributes:
+        name: The database and the owner role, which share it (the ``samerole`` fence of pg_hba
+            depends on that).
+        reader: The group role of read-only bindings.
+        tag: What ``COMMENT ON`` the database and its roles says; opaque to other tenants.
+        limits: The plan's limits.
+        extensions: Extensions to have, by name.
+        options: How to create it.
+    """
+
+    name: str
+    reader: str
+    tag: str
+    limits: Limits
+    extensions: tuple[str, ...] = ()
+    options: DatabaseOptions = field(default_factory=DatabaseOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseChange:
+    """What an update does to a tenant database, in one transaction.
+
+    Attributes:
+        database: The database as it shall be afterwards (name, reader and tag are as before).
+        add_extensions: To be created.
+        drop_extensions: To be dropped; refused by PostgreSQL while something depends on them.
+        logins: The login roles whose limits follow the plan.
+    """
+
+    database: DatabaseSpec
+    add_extensions: tuple[str, ...]
+    drop_extensions: tuple[str, ...]
+    logins: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LoginSpec:
+    """One login role: the credentials of one binding.
+
+    Attributes:
+        name: The role.
+        database: The only database it may connect to; also the owner role's name.
+        reader: The database's read-only group role.
+        access: Member of the owner role, or of the read-only one.
+        verifier: The SCRAM verifier.
+        limits: The plan's limits; those per login apply.
+        tag: What ``COMMENT ON ROLE`` says.
+        valid_until: When PostgreSQL stops accepting the password.
+    """
+
+    name: str
+    database: str
+    reader: str
+    access: Access
+    verifier: Secret
+    limits: Limits
+    tag: str
+    valid_until: datetime | None = None
+
+    @property
+    def group(self) -> str:
+        """The role whose privileges this login uses."""
+        return self.database if self.access is Access.WRITE else self.reader
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """How a tenant reaches a server.
+
+    Attributes:
+        host: Name or address as the tenant's network sees it.
+        port: TCP port.
+        sslmode: libpq's ``sslmode``: what the tenant should insist on.
+        ca_certificate: PEM of the authority that signed the server's certificate.
+    """
+
+    host: str
+    port: int
+    sslmode: str = "prefer"
+    ca_certificate: str | None = None

@@ -1,0 +1,126 @@
+"""Service instances and service bindings, as the state database remembers them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from broker.domain.credentials import LoginSecret
+    from broker.domain.database import Access
+
+
+class Status(StrEnum):
+    """Where an instance or a binding is in its life.
+
+    ::
+
+        CREATING ──> READY ──> DELETING ──> (row removed)
+            │          └─ stays READY while it is updated
+            └──> FAILED ──> DELETING
+    """
+
+    CREATING = "creating"
+    READY = "ready"
+    FAILED = "failed"
+    DELETING = "deleting"
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceKey:
+    """Which instance: ids are a platform's own, so two platforms may use the same one.
+
+    Attributes:
+        platform: The configured name of the platform that made it.
+        instance_id: The platform's id.
+    """
+
+    platform: str
+    instance_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class BindingKey:
+    """Which binding of which instance."""
+
+    instance: InstanceKey
+    binding_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A service instance: one database on one server.
+
+    Attributes:
+        key: Which one.
+        service_id: Its offering.
+        plan_id: Its plan.
+        former_plan_ids: Plans it had before; a platform that missed the answer to an update still
+            names one of them when it deletes.
+        parameters: As the user gave them, all updates merged in.
+        context: As the platform last sent it.
+        organization_guid: The deprecated top-level field, if the platform sent it.
+        space_guid: Likewise.
+        maintenance_version: The plan's maintenance version it was made or updated with.
+        server: The server that holds the database.
+        database: The database and its owner role.
+        reader: The group role of read-only bindings.
+        extensions: Extensions the broker installed.
+        status: Where it is in its life.
+        created_at: When the platform asked for it.
+    """
+
+    key: InstanceKey
+    service_id: str
+    plan_id: str
+    parameters: Mapping[str, Any]
+    context: Mapping[str, Any]
+    server: str
+    database: str
+    reader: str
+    created_at: datetime
+    extensions: tuple[str, ...] = ()
+    organization_guid: str | None = None
+    space_guid: str | None = None
+    maintenance_version: str | None = None
+    former_plan_ids: tuple[str, ...] = ()
+    status: Status = Status.CREATING
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A service binding: one login role.
+
+    Attributes:
+        key: Which one.
+        parameters: As the user gave them (a successor has its predecessor's).
+        context: As the platform sent it.
+        bind_resource: As the platform sent it.
+        app_guid: The deprecated top-level field, if the platform sent it.
+        predecessor_id: The binding it replaces, if it came by rotation.
+        login: The login role.
+        access: What it may do.
+        secret: Its password and verifier; encrypted at rest.
+        created_at: When the platform asked for it.
+        expires_at: When PostgreSQL stops accepting the password.
+        renew_before: When the platform should have rotated it.
+        status: Where it is in its life.
+    """
+
+    key: BindingKey
+    parameters: Mapping[str, Any]
+    context: Mapping[str, Any]
+    login: str
+    access: Access
+    secret: LoginSecret
+    created_at: datetime
+    bind_resource: Mapping[str, Any] = field(default_factory=dict)
+    app_guid: str | None = None
+    predecessor_id: str | None = None
+    expires_at: datetime | None = None
+    renew_before: datetime | None = None
+    status: Status = Status.CREATING

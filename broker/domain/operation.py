@@ -1,0 +1,127 @@
+"""Operations: one recorded change to an instance or a binding.
+
+An operation is recorded, with everything random it needs already chosen, before anything happens
+outside the state database. Its steps are then run under a lease, by the process that accepted it
+or, if that one died, by whoever takes it over.
+
+::
+
+                    ┌── lease lost: another process takes over ──┐
+                    v                                            │
+    (recorded) ──> IN_PROGRESS ──────────────────────────────────┘
+                    ├──> SUCCEEDED
+                    └──> FAILED
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from uuid import UUID
+
+    from broker.domain.instance import InstanceKey
+
+
+class OperationKind(StrEnum):
+    """What an operation does."""
+
+    PROVISION = "provision"
+    UPDATE = "update"
+    DEPROVISION = "deprovision"
+    BIND = "bind"
+    UNBIND = "unbind"
+
+
+class OperationState(StrEnum):
+    """The three states of the protocol (OSB API 2.17, "Polling Last Operation")."""
+
+    IN_PROGRESS = "in progress"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class OriginatingIdentity:
+    """Who asked, as the platform says (OSB API 2.17, "Originating Identity").
+
+    Attributes:
+        platform: The kind of platform, for example ``kubernetes``.
+        value: The decoded object.
+    """
+
+    platform: str
+    value: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Where a request came from.
+
+    Attributes:
+        platform: The configured name of the platform whose credentials it carried.
+        request_id: ``X-Broker-API-Request-Identity``, or one we made.
+        identity: The user behind the request, if the platform says.
+    """
+
+    platform: str
+    request_id: str
+    identity: OriginatingIdentity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateTarget:
+    """What an instance shall be after an update.
+
+    Attributes:
+        plan_id: The plan.
+        parameters: All parameters, the update's merged in.
+        context: The context.
+        extensions: All extensions the broker is to have installed.
+        maintenance_version: The maintenance version.
+    """
+
+    plan_id: str
+    parameters: Mapping[str, Any]
+    context: Mapping[str, Any]
+    extensions: tuple[str, ...]
+    maintenance_version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One recorded change.
+
+    Attributes:
+        id: What an asynchronous answer calls ``operation``.
+        kind: What it does.
+        instance: To which instance.
+        binding_id: To which of its bindings, for bind and unbind.
+        state: Where it is.
+        caller: Who asked.
+        lease_token: Who may complete it.
+        started_at: When it was recorded.
+        target: What an update leads to.
+        description: For the user of the platform: what it is doing, or why it failed.
+        error: The OSB error code of a failure, if it has one.
+        instance_usable: Whether the instance still works after a failed update or deprovision.
+        update_repeatable: Whether the same update may succeed when repeated.
+    """
+
+    id: UUID
+    kind: OperationKind
+    instance: InstanceKey
+    caller: Caller
+    lease_token: UUID
+    started_at: datetime
+    binding_id: str | None = None
+    state: OperationState = OperationState.IN_PROGRESS
+    target: UpdateTarget | None = None
+    description: str | None = None
+    error: str | None = field(default=None)
+    instance_usable: bool | None = None
+    update_repeatable: bool | None = None

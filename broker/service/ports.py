@@ -1,0 +1,197 @@
+"""What the service needs from the outside world, as protocols; ``bootstrap`` supplies them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractAsyncContextManager
+    from datetime import datetime, timedelta
+    from uuid import UUID
+
+    from broker.domain.catalog import Plan
+    from broker.domain.database import DatabaseChange, DatabaseSpec, Endpoint, LoginSpec
+    from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey
+    from broker.domain.operation import Operation
+
+
+class Engine(Protocol):
+    """What happens on one PostgreSQL server. Every method may be repeated after a crash.
+
+    Each looks first, acts, accepts "already so", and raises
+    ``TemporaryFailure`` when the server is down, full or locked, ``Unprocessable`` when the user
+    asked for something this server cannot do, and ``PermanentFailure`` otherwise.
+    """
+
+    async def ensure_roles(self, spec: DatabaseSpec) -> None:
+        """Create the owner role and the read-only group role."""
+
+    async def ensure_database(self, spec: DatabaseSpec) -> None:
+        """Create the database: nobody can connect to it yet."""
+
+    async def initialise_database(self, spec: DatabaseSpec) -> None:
+        """Fence the database, set its limits, prepare schema ``public``, install extensions."""
+
+    async def change_database(self, change: DatabaseChange) -> None:
+        """Apply an update in one transaction: all of it or, when it raises, nothing.
+
+        Raises:
+            UpdateRefused: PostgreSQL will not do it; the description says why.
+        """
+
+    async def drop_database(self, spec: DatabaseSpec, logins: Sequence[str]) -> None:
+        """Drop the database, whoever is connected, then these login roles and the group roles."""
+
+    async def ensure_login(self, spec: LoginSpec) -> None:
+        """Create a login role with exactly this password, limits and expiry."""
+
+    async def drop_login(self, name: str, *, database: str, reader: str) -> None:
+        """Revoke a login: end its sessions, hand what it owns to the owner role, drop it."""
+
+    async def database_size(self, database: str) -> int:
+        """Return the bytes the database occupies."""
+
+
+class Servers(Protocol):
+    """The configured servers (a provider)."""
+
+    def place(self, plan: Plan, databases: dict[str, int]) -> str:
+        """Choose the server for a new database.
+
+        Args:
+            plan: Its pool is the one to choose from.
+            databases: How many databases each server holds, by server name.
+
+        Raises:
+            PoolExhausted: No server of the pool has room.
+        """
+
+    def engine(self, server: str) -> Engine:
+        """Return the engine of a server.
+
+        Raises:
+            ServerUnavailable: The server is no longer configured.
+        """
+
+    def endpoint(self, server: str) -> Endpoint:
+        """Return how tenants reach a server.
+
+        Raises:
+            ServerUnavailable: The server is no longer configured.
+        """
+
+
+class StateTransaction(Protocol):
+    """One transaction on the broker's state; leaving it without an exception commits."""
+
+    async def instance(self, key: InstanceKey) -> Instance | None:
+        """Read an instance and lock it until the transaction ends."""
+
+    async def binding(self, key: BindingKey) -> Binding | None:
+        """Read a binding and lock it until the transaction ends."""
+
+    async def bindings(self, key: InstanceKey) -> list[Binding]:
+        """Read all bindings of an instance."""
+
+    async def active_operation(
+        self, key: InstanceKey, binding_id: str | None = None
+    ) -> Operation | None:
+        """Return the operation in progress on the instance itself, or on that binding of it."""
+
+    async def active_binding_operation(self, key: InstanceKey) -> Operation | None:
+        """Return some operation in progress on a binding of the instance."""
+
+    async def databases_per_server(self) -> dict[str, int]:
+        """Count the instances on each server."""
+
+    async def add_instance(self, instance: Instance) -> bool:
+        """Insert an instance; ``False`` when the key is taken by then."""
+
+    async def add_binding(self, binding: Binding) -> bool:
+        """Insert a binding; ``False`` when the key is taken by then."""
+
+    async def save_instance(self, instance: Instance) -> None:
+        """Overwrite an instance."""
+
+    async def save_binding(self, binding: Binding) -> None:
+        """Overwrite a binding."""
+
+    async def remove_instance(self, key: InstanceKey) -> None:
+        """Delete an instance with all its bindings."""
+
+    async def remove_binding(self, key: BindingKey) -> None:
+        """Delete a binding, its encrypted secret with it."""
+
+    async def add_operation(self, operation: Operation, *, lease: timedelta) -> None:
+        """Insert an operation in progress, leased to whoever holds its token."""
+
+    async def take_over(
+        self, operation: Operation, *, token: UUID, lease: timedelta
+    ) -> Operation | None:
+        """Lease an operation whose lease has run out; ``None`` when it has not."""
+
+    async def finish_operation(self, operation: Operation) -> bool:
+        """Record the end of an operation; ``False`` when its lease token is not ours any more."""
+
+
+class Store(Protocol):
+    """The broker's state."""
+
+    def transaction(self) -> AbstractAsyncContextManager[StateTransaction]:
+        """Open a transaction.
+
+        Raises:
+            StateUnavailable: The state database cannot be reached.
+        """
+
+    async def instance(self, key: InstanceKey) -> Instance | None:
+        """Read an instance without locking it."""
+
+    async def binding(self, key: BindingKey) -> Binding | None:
+        """Read a binding without locking it."""
+
+    async def operation(self, operation_id: UUID) -> Operation | None:
+        """Read an operation."""
+
+    async def last_operation(
+        self, key: InstanceKey, binding_id: str | None = None
+    ) -> Operation | None:
+        """Read the newest operation on the instance itself, or on that binding of it."""
+
+    async def extend_lease(self, operation: Operation, *, lease: timedelta) -> bool:
+        """Keep an operation ours for longer; ``False`` when it is not ours any more."""
+
+
+class Clock(Protocol):
+    """The time, so that tests can choose it."""
+
+    def __call__(self) -> datetime:
+        """Return the time with its zone (UTC)."""
+
+
+class Tags(Protocol):
+    """Makes the COMMENT that says whose a database or role is, opaque to other tenants."""
+
+    def instance(self, key: InstanceKey) -> str:
+        """Return the comment for a database and its group roles."""
+
+    def binding(self, key: BindingKey) -> str:
+        """Return the comment for a login role."""
+
+
+class Runner(Protocol):
+    """Carries out recorded operations."""
+
+    async def run(self, operation: Operation, *, window: timedelta) -> Operation:
+        """Start an operation and wait for its end, at most as long as the window.
+
+        Returns:
+            The operation as it is then: finished, or still in progress.
+
+        Raises:
+            BrokerError: It failed within the window.
+        """
+
+    async def wait(self, operation: Operation, *, window: timedelta) -> Operation:
+        """Wait for the end of an operation that some process runs; otherwise like ``run``."""
