@@ -15,7 +15,7 @@ or, if that one died, by whoever takes it over.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +107,7 @@ class Operation:
         started_at: When it was recorded.
         target: What an update leads to.
         description: For the user of the platform: what it is doing, or why it failed.
-        error: The OSB error code of a failure, if it has one.
+        error: The name of the domain error it failed with (``broker/domain/errors.py``).
         instance_usable: Whether the instance still works after a failed update or deprovision.
         update_repeatable: Whether the same update may succeed when repeated.
     """
@@ -122,6 +122,6 @@ class Operation:
     state: OperationState = OperationState.IN_PROGRESS
     target: UpdateTarget | None = None
     description: str | None = None
-    error: str | None = field(default=None)
+    error: str | None = None
     instance_usable: bool | None = None
     update_repeatable: bool | None = None

@@ -1,0 +1,363 @@
+"""What a request means, given what is stored: pure decisions, no effects.
+
+Each function returns what to do next, or raises the refusal.
+
+============== =====================================================================
+``Create``     nothing is there: record it and make it
+``Retry``      the same was asked for before and failed: run it again
+``Await``      the same is in progress: wait for it, or answer that it is
+``Replay``     the same was done before: answer as then, do nothing
+``Supersede``  something is in progress that this request puts an end to
+============== =====================================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from broker.domain.errors import (
+    ConcurrencyError,
+    Conflict,
+    Gone,
+    InvalidRequest,
+    MaintenanceInfoConflict,
+    NotFound,
+    Unprocessable,
+    UpdateRefused,
+)
+from broker.domain.instance import Status
+from broker.domain.operation import OperationKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from typing import Any
+
+    from broker.domain.catalog import Plan
+    from broker.domain.instance import Binding, Instance
+    from broker.domain.operation import Operation, UpdateTarget
+    from broker.domain.requests import BindRequest, ProvisionRequest, UpdateRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Nothing is there: record it and make it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The same was asked for before and failed: run it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The same was done before: answer as then, do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Await:
+    """The same is in progress: wait for it, or answer that it is."""
+
+    operation: Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Supersede:
+    """Something is in progress that this request puts an end to, once nobody runs it any more."""
+
+    operation: Operation
+
+
+_SCOPE = ("platform", "clusterid", "namespace", "organization_guid", "space_guid")
+"""The context properties that say where a thing lives; names and annotations may change."""
+
+
+def _scope(context: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: context[name] for name in _SCOPE if name in context}
+
+
+def check_ids(
+    instance: Instance, *, service_id: str | None, plan_id: str | None, former_plans: bool = False
+) -> None:
+    """Refuse a request that names another offering or plan than the instance's.
+
+    Args:
+        instance: The stored one.
+        service_id: What the request says; ``None`` when it says nothing.
+        plan_id: Likewise.
+        former_plans: Whether a plan it had before an update will do: a platform that missed the
+            answer to the update knows no better, and must still be able to delete.
+
+    Raises:
+        InvalidRequest: They do not belong together.
+    """
+    if service_id is not None and service_id != instance.service_id:
+        raise InvalidRequest("service_id is not the service offering of this service instance.")
+    plans = {instance.plan_id, *(instance.former_plan_ids if former_plans else ())}
+    if plan_id is not None and plan_id not in plans:
+        raise InvalidRequest("plan_id is not the plan of this service instance.")
+
+
+def check_maintenance(plan: Plan, version: str | None) -> None:
+    """Refuse a maintenance version other than the catalog's.
+
+    Raises:
+        MaintenanceInfoConflict: They differ (OSB API 2.17, "Maintenance Info Object").
+    """
+    current = plan.maintenance_info.version if plan.maintenance_info else None
+    if version is not None and version != current:
+        raise MaintenanceInfoConflict(
+            f"The plan {plan.name!r} is at maintenance version {current or 'none'}, the request "
+            f"says {version}; fetch /v2/catalog again."
+        )
+
+
+def decide_provision(
+    request: ProvisionRequest, stored: Instance | None, active: Operation | None
+) -> Create | Retry | Await | Replay:
+    """Decide on ``PUT /v2/service_instances/:instance_id``.
+
+    Raises:
+        Conflict: The id is taken by an instance with other attributes.
+        ConcurrencyError: It is being deleted.
+    """
+    if stored is None:
+        return Create()
+    if stored.status is Status.DELETING:
+        raise ConcurrencyError("This service instance is being deleted.")
+    same = (
+        stored.service_id == request.service_id
+        and stored.plan_id == request.plan_id
+        and stored.parameters == request.parameters
+        and stored.organization_guid == request.organization_guid
+        and stored.space_guid == request.space_guid
+        and _scope(stored.context) == _scope(request.context)
+        and request.maintenance_version in {None, stored.maintenance_version}
+    )
+    if not same:
+        raise Conflict(
+            "A service instance with this id already exists with another service, plan, context or "
+            "other parameters."
+        )
+    if stored.status is Status.FAILED:
+        return Retry()
+    if stored.status is Status.CREATING and active is not None:
+        return Await(active)
+    return Replay()
+
+
+def decide_update(
+    target: UpdateTarget, stored: Instance, active: Operation | None
+) -> Create | Await | Replay:
+    """Decide on ``PATCH /v2/service_instances/:instance_id``.
+
+    Args:
+        target: What the instance shall be afterwards.
+        stored: What it is.
+        active: The operation in progress on it or on one of its bindings.
+
+    Raises:
+        ConcurrencyError: Something else is in progress.
+        Unprocessable: The instance was never finished.
+    """
+    if active is not None:
+        if active.kind is OperationKind.UPDATE and active.target == target:
+            return Await(active)
+        raise ConcurrencyError
+    _check_usable(stored)
+    unchanged = (
+        target.plan_id == stored.plan_id
+        and target.parameters == stored.parameters
+        and target.extensions == stored.extensions
+        and target.context == stored.context
+        and target.maintenance_version == stored.maintenance_version
+    )
+    return Replay() if unchanged else Create()
+
+
+def check_plan_change(current: Plan | None, wanted: Plan) -> None:
+    """Refuse a move between plans that the catalog does not offer.
+
+    Raises:
+        UpdateRefused: With the reason.
+    """
+    if current is not None and current.id == wanted.id:
+        return
+    if current is None:
+        reason = "its present plan is no longer in the catalog"
+    elif wanted.name not in current.update_to:
+        reason = f"the plan {current.name!r} can be updated to: {', '.join(current.update_to)}"
+        if not current.update_to:
+            reason = f"the plan {current.name!r} cannot be updated to another plan"
+    elif (current.provider, current.pool) != (wanted.provider, wanted.pool):
+        reason = "its data lives on another kind of server"
+    else:
+        return
+    raise UpdateRefused(
+        f"This service instance cannot move to the plan {wanted.name!r}: {reason}. "
+        "Nothing has been changed.",
+        instance_usable=True,
+        update_repeatable=False,
+    )
+
+
+def check_storage(plan: Plan, used: int) -> None:
+    """Refuse a plan that is too small for the data.
+
+    Args:
+        plan: The plan wanted.
+        used: Bytes the database occupies.
+
+    Raises:
+        UpdateRefused: It would not fit.
+    """
+    limit = plan.limits.storage
+    if limit is not None and used > limit:
+        raise UpdateRefused(
+            f"The database occupies {used:,} bytes, the plan {plan.name!r} allows {limit:,}; delete "
+            "data or choose a larger plan. Nothing has been changed.",
+            instance_usable=True,
+            update_repeatable=True,
+        )
+
+
+def check_previous_values(request: UpdateRequest, stored: Instance) -> None:
+    """Refuse an update that starts from something this instance never was.
+
+    Raises:
+        InvalidRequest: ``previous_values`` names another offering or plan.
+    """
+    if request.previous_service_id not in {None, stored.service_id}:
+        raise InvalidRequest("previous_values.service_id is not this service instance's.")
+    known = {None, stored.plan_id, *stored.former_plan_ids}
+    if request.previous_plan_id not in known:
+        raise InvalidRequest("previous_values.plan_id is not a plan of this service instance.")
+
+
+def decide_deprovision(
+    stored: Instance | None, active: Operation | None
+) -> Create | Await | Supersede:
+    """Decide on ``DELETE /v2/service_instances/:instance_id``.
+
+    Args:
+        stored: The instance.
+        active: The operation in progress on it or on one of its bindings.
+
+    Raises:
+        Gone: There is no such instance.
+    """
+    if stored is None:
+        raise Gone("There is no such service instance.")
+    if active is None:
+        return Create()
+    if active.kind is OperationKind.DEPROVISION:
+        return Await(active)
+    return Supersede(active)
+
+
+def decide_bind(
+    request: BindRequest,
+    instance: Instance | None,
+    stored: Binding | None,
+    active: Operation | None,
+    binding_active: Operation | None,
+) -> Create | Retry | Await | Replay:
+    """Decide on ``PUT /v2/service_instances/:instance_id/service_bindings/:binding_id``.
+
+    Args:
+        request: What is asked for.
+        instance: The instance to bind.
+        stored: The binding with that id.
+        active: The operation in progress on the instance itself.
+        binding_active: The operation in progress on the binding.
+
+    Raises:
+        NotFound: There is no such instance.
+        Conflict: The binding id is taken by something else.
+        ConcurrencyError: The instance or the binding is being changed or deleted.
+        Unprocessable: The instance was never finished.
+    """
+    if instance is None:
+        raise NotFound("There is no such service instance.")
+    check_ids(instance, service_id=request.service_id, plan_id=request.plan_id)
+    if stored is not None:
+        _check_same_binding(request, stored)
+        if stored.status is Status.READY:
+            return Replay()
+        if stored.status is Status.CREATING and binding_active is not None:
+            return Await(binding_active)
+    if active is not None:
+        raise ConcurrencyError
+    _check_usable(instance)
+    return Create() if stored is None else Retry()
+
+
+def _check_same_binding(request: BindRequest, stored: Binding) -> None:
+    if stored.status is Status.DELETING:
+        raise ConcurrencyError("This service binding is being deleted.")
+    # A successor has its predecessor's parameters, whether or not the request repeats them.
+    repeats = request.predecessor_id is not None and request.parameters is None
+    same = (
+        stored.predecessor_id == request.predecessor_id
+        and (repeats or stored.parameters == (request.parameters or {}))
+        and stored.bind_resource == request.bind_resource
+        and stored.app_guid == request.app_guid
+    )
+    if not same:
+        raise Conflict("A service binding with this id already exists with other attributes.")
+
+
+def check_predecessor(
+    predecessor: Binding | None, request: BindRequest, plan: Plan, now: datetime
+) -> None:
+    """Refuse a rotation that does not start from a valid binding of the same instance.
+
+    Raises:
+        InvalidRequest: OSB API 2.17, "Binding Rotation".
+    """
+    if not plan.binding_rotatable:
+        raise InvalidRequest(f"Bindings of the plan {plan.name!r} cannot be rotated.")
+    if predecessor is None or predecessor.status is not Status.READY:
+        raise InvalidRequest(
+            "predecessor_binding_id is not a service binding of this service instance."
+        )
+    if predecessor.expires_at is not None and predecessor.expires_at <= now:
+        raise InvalidRequest(
+            "predecessor_binding_id has expired; create a new service binding instead."
+        )
+    if request.parameters is not None and request.parameters != predecessor.parameters:
+        raise InvalidRequest(
+            "A successor has the parameters of its predecessor; leave parameters out."
+        )
+
+
+def decide_unbind(
+    stored: Binding | None, active: Operation | None, binding_active: Operation | None
+) -> Create | Await | Supersede:
+    """Decide on ``DELETE .../service_bindings/:binding_id``.
+
+    Raises:
+        Gone: There is no such binding.
+        ConcurrencyError: The instance is being changed or deleted.
+    """
+    if stored is None:
+        raise Gone("There is no such service binding.")
+    if active is not None:
+        raise ConcurrencyError
+    if binding_active is None:
+        return Create()
+    if binding_active.kind is OperationKind.UNBIND:
+        return Await(binding_active)
+    return Supersede(binding_active)
+
+
+def _check_usable(instance: Instance) -> None:
+    if instance.status is Status.DELETING:
+        raise ConcurrencyError("This service instance is being deleted.")
+    if instance.status is Status.CREATING:
+        raise ConcurrencyError("This service instance is still being created.")
+    if instance.status is Status.FAILED:
+        raise Unprocessable(
+            "This service instance could not be created; delete it and create it again."
+        )
