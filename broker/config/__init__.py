@@ -1,0 +1,28 @@
+"""Settings from the environment, the catalog and the files they name.
+
+Belongs here: reading and checking what an operator wrote, before anything else starts. Every
+problem is reported at once, each with the variable or the file and line.
+
+Banned here: connecting to anything, and being imported by anything but ``bootstrap`` and ``cli``.
+"""
+
+from broker.config.problems import ConfigurationError, Problem
+from broker.config.settings import (
+    EncryptionKey,
+    LogFormat,
+    LogLevel,
+    PlatformSettings,
+    ServerSettings,
+    Settings,
+)
+
+__all__ = [
+    "ConfigurationError",
+    "EncryptionKey",
+    "LogFormat",
+    "LogLevel",
+    "PlatformSettings",
+    "Problem",
+    "ServerSettings",
+    "Settings",
+]
