@@ -155,6 +155,13 @@ class Catalog:
             f"service_id {service_id!r} is not in this broker's catalog; fetch /v2/catalog again."
         )
 
+    def find_plan(self, service_id: str, plan_id: str) -> Plan | None:
+        """Return the plan with this id, or ``None`` when the catalog has it no longer."""
+        for offering in self.offerings:
+            if offering.id == service_id:
+                return offering.plan(plan_id)
+        return None
+
     def plan(self, service_id: str, plan_id: str) -> Plan:
         """Return the plan with this id, of the offering with that id.
 

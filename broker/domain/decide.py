@@ -19,10 +19,8 @@ from typing import TYPE_CHECKING
 from broker.domain.errors import (
     ConcurrencyError,
     Conflict,
-    Gone,
     InvalidRequest,
     MaintenanceInfoConflict,
-    NotFound,
     Unprocessable,
     UpdateRefused,
 )
@@ -215,8 +213,8 @@ def check_storage(plan: Plan, used: int) -> None:
     limit = plan.limits.storage
     if limit is not None and used > limit:
         raise UpdateRefused(
-            f"The database occupies {used:,} bytes, the plan {plan.name!r} allows {limit:,}; delete "
-            "data or choose a larger plan. Nothing has been changed.",
+            f"The database occupies {used:,} bytes and the plan {plan.name!r} allows {limit:,}; "
+            "delete data or choose a larger plan. Nothing has been changed.",
             instance_usable=True,
             update_repeatable=True,
         )
@@ -235,20 +233,12 @@ def check_previous_values(request: UpdateRequest, stored: Instance) -> None:
         raise InvalidRequest("previous_values.plan_id is not a plan of this service instance.")
 
 
-def decide_deprovision(
-    stored: Instance | None, active: Operation | None
-) -> Create | Await | Supersede:
-    """Decide on ``DELETE /v2/service_instances/:instance_id``.
+def decide_deprovision(active: Operation | None) -> Create | Await | Supersede:
+    """Decide on ``DELETE /v2/service_instances/:instance_id`` of an instance that exists.
 
     Args:
-        stored: The instance.
         active: The operation in progress on it or on one of its bindings.
-
-    Raises:
-        Gone: There is no such instance.
     """
-    if stored is None:
-        raise Gone("There is no such service instance.")
     if active is None:
         return Create()
     if active.kind is OperationKind.DEPROVISION:
@@ -258,7 +248,7 @@ def decide_deprovision(
 
 def decide_bind(
     request: BindRequest,
-    instance: Instance | None,
+    instance: Instance,
     stored: Binding | None,
     active: Operation | None,
     binding_active: Operation | None,
@@ -273,13 +263,10 @@ def decide_bind(
         binding_active: The operation in progress on the binding.
 
     Raises:
-        NotFound: There is no such instance.
         Conflict: The binding id is taken by something else.
         ConcurrencyError: The instance or the binding is being changed or deleted.
         Unprocessable: The instance was never finished.
     """
-    if instance is None:
-        raise NotFound("There is no such service instance.")
     check_ids(instance, service_id=request.service_id, plan_id=request.plan_id)
     if stored is not None:
         _check_same_binding(request, stored)
@@ -333,16 +320,17 @@ def check_predecessor(
 
 
 def decide_unbind(
-    stored: Binding | None, active: Operation | None, binding_active: Operation | None
+    active: Operation | None, binding_active: Operation | None
 ) -> Create | Await | Supersede:
-    """Decide on ``DELETE .../service_bindings/:binding_id``.
+    """Decide on ``DELETE .../service_bindings/:binding_id`` of a binding that exists.
+
+    Args:
+        active: The operation in progress on the instance itself.
+        binding_active: The operation in progress on the binding.
 
     Raises:
-        Gone: There is no such binding.
         ConcurrencyError: The instance is being changed or deleted.
     """
-    if stored is None:
-        raise Gone("There is no such service binding.")
     if active is not None:
         raise ConcurrencyError
     if binding_active is None:

@@ -15,7 +15,7 @@ or, if that one died, by whoever takes it over.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from broker.domain.errors import BrokerError
     from broker.domain.instance import InstanceKey
 
 
@@ -125,3 +126,18 @@ class Operation:
     error: str | None = None
     instance_usable: bool | None = None
     update_repeatable: bool | None = None
+
+    def succeeded(self) -> Operation:
+        """Return this operation as it is once all its steps are done."""
+        return replace(self, state=OperationState.SUCCEEDED, description=None)
+
+    def failed(self, reason: BrokerError) -> Operation:
+        """Return this operation as it is once it has failed for that reason."""
+        return replace(
+            self,
+            state=OperationState.FAILED,
+            description=reason.description,
+            error=type(reason).__name__,
+            instance_usable=reason.instance_usable,
+            update_repeatable=reason.update_repeatable,
+        )

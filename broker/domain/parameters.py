@@ -71,8 +71,8 @@ def parse_init_db_args(value: str | Sequence[str]) -> DatabaseOptions:
     options, unknown = _InitdbParser().parse_known_args(words)
     if unknown:
         raise InvalidRequest(
-            f"The parameter {INIT_DB_ARGS!r} has {unknown[0][:100]!r}, which cannot be honoured for "
-            f"a single database; possible are {_HONOURED}."
+            f"The parameter {INIT_DB_ARGS!r} has {unknown[0][:100]!r}, which cannot be honoured "
+            f"for a single database; possible are {_HONOURED}."
         )
     for name, given in vars(options).items():
         if given == "":

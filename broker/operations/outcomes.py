@@ -1,0 +1,92 @@
+"""What the end of an operation does to the state."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from broker.domain.errors import BrokerError, Unprocessable
+from broker.domain.instance import Instance, Status
+from broker.domain.operation import OperationKind, UpdateTarget
+
+if TYPE_CHECKING:
+    from broker.operations.steps import Work
+    from broker.service.ports import StateTransaction
+
+
+async def record_success(state: StateTransaction, work: Work) -> None:
+    """Write down what is true once all steps of an operation are done."""
+    match work.operation.kind:
+        case OperationKind.PROVISION:
+            await state.save_instance(replace(work.instance, status=Status.READY))
+        case OperationKind.UPDATE:
+            if work.operation.target is not None:
+                await state.save_instance(_updated(work.instance, work.operation.target))
+        case OperationKind.DEPROVISION:
+            await state.remove_instance(work.instance.key)
+        case OperationKind.BIND:
+            await state.save_binding(replace(work.bindings[0], status=Status.READY))
+        case OperationKind.UNBIND:
+            await state.remove_binding(work.bindings[0].key)
+
+
+async def record_failure(state: StateTransaction, work: Work, *, withdrawn: bool) -> None:
+    """Write down what is true once an operation has failed for good.
+
+    What was being deleted stays so, and can be deleted again. A failed update has changed nothing.
+
+    Args:
+        state: The transaction that also records the failure of the operation itself.
+        work: The operation.
+        withdrawn: Whether a refused provision has been taken back, so that nothing is left.
+    """
+    match work.operation.kind:
+        case OperationKind.PROVISION if withdrawn:
+            await state.remove_instance(work.instance.key)
+        case OperationKind.PROVISION:
+            await state.save_instance(replace(work.instance, status=Status.FAILED))
+        case OperationKind.BIND:
+            await state.save_binding(replace(work.bindings[0], status=Status.FAILED))
+        case _:
+            pass
+
+
+def must_withdraw(work: Work, reason: BrokerError) -> bool:
+    """Tell whether a failure is a refusal, which must change nothing.
+
+    A provision may get as far as ``CREATE DATABASE`` before the server says that it has no such
+    locale; then what was made before goes again (OSB API 2.17, "Error Codes").
+    """
+    return work.operation.kind is OperationKind.PROVISION and isinstance(reason, Unprocessable)
+
+
+def explain(work: Work, reason: BrokerError) -> BrokerError:
+    """Return the reason with the fields the specification has for this kind of operation.
+
+    ``instance_usable`` belongs to updates and deprovisions only, ``update_repeatable`` to updates
+    only (OSB API 2.17, "Service Broker Errors").
+    """
+    match work.operation.kind:
+        case OperationKind.UPDATE:
+            usable, repeatable = True, not isinstance(reason, Unprocessable)
+            if reason.update_repeatable is not None:
+                repeatable = reason.update_repeatable
+        case OperationKind.DEPROVISION:
+            usable, repeatable = False, None
+        case _:
+            return reason
+    return type(reason)(reason.description, instance_usable=usable, update_repeatable=repeatable)
+
+
+def _updated(instance: Instance, target: UpdateTarget) -> Instance:
+    former = dict.fromkeys((*instance.former_plan_ids, instance.plan_id))
+    former.pop(target.plan_id, None)
+    return replace(
+        instance,
+        plan_id=target.plan_id,
+        former_plan_ids=tuple(former),
+        parameters=target.parameters,
+        context=target.context,
+        extensions=target.extensions,
+        maintenance_version=target.maintenance_version,
+    )

@@ -1,0 +1,255 @@
+"""Runs operations under a lease, and waits for those that another process runs."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import structlog
+
+from broker.domain import errors
+from broker.domain.instance import BindingKey
+from broker.domain.operation import Operation, OperationKind, OperationState
+from broker.operations.outcomes import explain, must_withdraw, record_failure, record_success
+from broker.operations.steps import Step, Work, steps_of, withdraw
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from broker.domain.catalog import Catalog
+    from broker.service.ports import Servers, StateTransaction, Store, Tags
+
+log = structlog.get_logger()
+
+_FIRST_DELAY = 0.05
+_LONGEST_DELAY = 2.0
+
+
+class LeaseLost(Exception):
+    """Another process has taken this operation over; whatever we did, it will see."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Lease:
+    """Whether the operation is still ours."""
+
+    lost: asyncio.Event
+
+    def check(self) -> None:
+        if self.lost.is_set():
+            raise LeaseLost
+
+
+class OperationRunner:
+    """Carries out recorded operations (``broker.service.ports.Runner``)."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        servers: Servers,
+        catalog: Catalog,
+        tags: Tags,
+        lease: timedelta,
+        retry_for: timedelta,
+    ) -> None:
+        """Wire a runner.
+
+        Args:
+            store: The state.
+            servers: For the engines.
+            catalog: For the limits of the plans.
+            tags: For the COMMENT of databases and roles.
+            lease: How long we may stay silent before another process takes over.
+            retry_for: How long a step is repeated while its server is down, full or locked.
+        """
+        self._store = store
+        self._servers = servers
+        self._catalog = catalog
+        self._tags = tags
+        self._lease = lease
+        self._retry_for = retry_for
+        self._running: set[asyncio.Task[Operation]] = set()
+
+    async def run(self, operation: Operation, *, window: timedelta) -> Operation:
+        """Start an operation and wait for its end, at most as long as the window."""
+        task = asyncio.create_task(self._execute(operation), name=str(operation.id))
+        self._running.add(task)
+        task.add_done_callback(self._forget)
+        done, _ = await asyncio.wait({task}, timeout=window.total_seconds())
+        return task.result() if done else operation
+
+    async def wait(self, operation: Operation, *, window: timedelta) -> Operation:
+        """Wait for the end of an operation that some process runs, or take it over if none does."""
+        async with self._store.transaction() as state:
+            taken = await state.take_over(operation, token=uuid4(), lease=self._lease)
+        if taken is not None:
+            log.warning("operation taken over", operation=str(operation.id), kind=operation.kind)
+            return await self.run(taken, window=window)
+        latest: Operation = operation
+        async for _ in _attempts(window):
+            latest = await self._store.operation(operation.id) or operation
+            if latest.state is OperationState.FAILED:
+                raise _recorded_failure(latest)
+            if latest.state is OperationState.SUCCEEDED:
+                break
+        return latest
+
+    async def drain(self, *, timeout: timedelta) -> int:
+        """Wait for running operations to end.
+
+        Args:
+            timeout: How long.
+
+        Returns:
+            How many were still running; whoever asks for them next takes them over.
+        """
+        if not self._running:
+            return 0
+        _, pending = await asyncio.wait(set(self._running), timeout=timeout.total_seconds())
+        for task in pending:
+            task.cancel()
+        return len(pending)
+
+    def _forget(self, task: asyncio.Task[Operation]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # Marks it as seen when the request has given up waiting.
+
+    async def _execute(self, operation: Operation) -> Operation:
+        kind = operation.kind.value
+        context = {"operation": str(operation.id), "kind": kind, **_subject(operation)}
+        async with self._heartbeat(operation) as lease:
+            work = await self._pick_up(operation)
+            if work is None:
+                raise errors.Gone
+            try:
+                steps = steps_of(
+                    work, catalog=self._catalog, servers=self._servers, tags=self._tags
+                )
+                await self._run_steps(steps, lease)
+            except errors.BrokerError as reason:
+                log.warning("operation failed", **context, reason=reason.description)
+                raise await self._fail(work, reason, lease) from reason
+            except Exception as exc:
+                log.exception("operation failed unexpectedly", **context)
+                raise await self._fail(work, errors.PermanentFailure(), lease) from exc
+            done = operation.succeeded()
+            async with self._store.transaction() as state:
+                if not await state.finish_operation(done):
+                    raise LeaseLost
+                await record_success(state, work)
+        log.info("operation succeeded", **context)
+        return done
+
+    async def _pick_up(self, operation: Operation) -> Work | None:
+        """Read what the operation works on; ``None`` when it is gone."""
+        key = operation.instance
+        if operation.binding_id is not None:
+            instance = await self._store.instance(key)
+            binding = await self._store.binding(BindingKey(key, operation.binding_id))
+            return Work(operation, instance, (binding,)) if instance and binding else None
+        async with self._store.transaction() as state:
+            instance = await state.instance(key)
+            if instance is None:
+                return None
+            return Work(operation, instance, await self._bindings(state, operation))
+
+    async def _bindings(self, state: StateTransaction, operation: Operation) -> tuple:
+        if operation.kind is OperationKind.PROVISION:
+            return ()
+        return tuple(await state.bindings(operation.instance))
+
+    async def _run_steps(self, steps: tuple[Step, ...], lease: _Lease) -> None:
+        for step in steps:
+            async for final in _attempts(self._retry_for):
+                lease.check()
+                try:
+                    await step.run()
+                except errors.TemporaryFailure as exc:
+                    if final:
+                        raise
+                    log.info("step will be repeated", step=step.name, reason=exc.description)
+                else:
+                    break
+
+    async def _fail(
+        self, work: Work, reason: errors.BrokerError, lease: _Lease
+    ) -> errors.BrokerError:
+        """Record a failure and return it as the caller shall see it."""
+        lease.check()
+        explained = explain(work, reason)
+        withdrawn = must_withdraw(work, reason)
+        if withdrawn:
+            engine = self._servers.engine(work.instance.server)
+            try:
+                await self._run_steps(withdraw(engine, work.instance, ()), lease)
+            except errors.BrokerError as exc:
+                log.warning("refused provision not taken back", reason=exc.description)
+                withdrawn = False
+        async with self._store.transaction() as state:
+            if await state.finish_operation(work.operation.failed(explained)):
+                await record_failure(state, work, withdrawn=withdrawn)
+        return explained
+
+    @asynccontextmanager
+    async def _heartbeat(self, operation: Operation) -> AsyncIterator[_Lease]:
+        """Extend the lease for as long as the body runs."""
+        lease = _Lease(asyncio.Event())
+
+        async def beat() -> None:
+            while not lease.lost.is_set():
+                await asyncio.sleep(self._lease.total_seconds() / 3)
+                try:
+                    if not await self._store.extend_lease(operation, lease=self._lease):
+                        lease.lost.set()
+                except errors.StateUnavailable:
+                    log.warning("lease not extended: the state database cannot be reached")
+
+        heartbeat = asyncio.create_task(beat())
+        try:
+            yield lease
+        finally:
+            heartbeat.cancel()
+
+
+async def _attempts(limit: timedelta) -> AsyncIterator[bool]:
+    """Yield with growing, jittered pauses until the limit; ``True`` marks the last time."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + limit.total_seconds()
+    delay = _FIRST_DELAY
+    while True:
+        left = deadline - loop.time()
+        yield left <= 0
+        if left <= 0:
+            return
+        # Jitter only spreads retries; it keeps no secret.
+        await asyncio.sleep(min(delay * random.uniform(0.5, 1), left))  # noqa: S311
+        delay = min(delay * 2, _LONGEST_DELAY)
+
+
+def _recorded_failure(operation: Operation) -> errors.BrokerError:
+    """Return the error an operation failed with, from its record."""
+    kind = getattr(errors, operation.error or "", errors.PermanentFailure)
+    failure: errors.BrokerError = kind(
+        operation.description,
+        instance_usable=operation.instance_usable,
+        update_repeatable=operation.update_repeatable,
+    )
+    return failure
+
+
+def _subject(operation: Operation) -> dict[str, str]:
+    subject = {
+        "platform": operation.instance.platform,
+        "instance": operation.instance.instance_id,
+        "request": operation.caller.request_id,
+    }
+    if operation.binding_id is not None:
+        subject["binding"] = operation.binding_id
+    return subject

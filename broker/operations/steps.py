@@ -1,0 +1,167 @@
+"""The steps of each operation: named, in order, each safe to repeat.
+
+This is the page to read to know what the broker does on a server, and in which order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from broker.domain.database import DatabaseChange, DatabaseSpec, LoginSpec
+from broker.domain.errors import PermanentFailure
+from broker.domain.operation import OperationKind
+from broker.domain.parameters import InstanceParameters
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from broker.domain.catalog import Catalog, Plan
+    from broker.domain.instance import Binding, Instance
+    from broker.domain.operation import Operation, UpdateTarget
+    from broker.service.ports import Engine, Servers, Tags
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of an operation.
+
+    Attributes:
+        name: For the log, and for tests that kill the process between two steps.
+        run: Does it.
+    """
+
+    name: str
+    run: Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """An operation with the records it works on.
+
+    Attributes:
+        operation: The recorded operation.
+        instance: Its instance.
+        bindings: The binding of a bind or unbind; otherwise all of the instance's.
+    """
+
+    operation: Operation
+    instance: Instance
+    bindings: tuple[Binding, ...]
+
+
+def steps_of(work: Work, *, catalog: Catalog, servers: Servers, tags: Tags) -> tuple[Step, ...]:
+    """Return the steps of an operation, in order.
+
+    Raises:
+        PermanentFailure: The instance's plan is no longer in the catalog.
+        ServerUnavailable: The instance's server is no longer configured.
+    """
+    engine = servers.engine(work.instance.server)
+    instance = work.instance
+    match work.operation.kind:
+        case OperationKind.PROVISION:
+            return _provision(engine, instance, _plan(catalog, instance, instance.plan_id), tags)
+        case OperationKind.UPDATE:
+            target = work.operation.target
+            if target is None:
+                raise PermanentFailure("This update was recorded without what it leads to.")
+            plan = _plan(catalog, instance, target.plan_id)
+            return _update(engine, instance, plan, target, work.bindings, tags)
+        case OperationKind.DEPROVISION:
+            return withdraw(engine, instance, work.bindings)
+        case OperationKind.BIND:
+            plan = _plan(catalog, instance, instance.plan_id)
+            return _bind(engine, instance, work.bindings[0], plan, tags)
+        case OperationKind.UNBIND:
+            return _unbind(engine, instance, work.bindings[0])
+
+
+def _provision(engine: Engine, instance: Instance, plan: Plan, tags: Tags) -> tuple[Step, ...]:
+    """Roles, then a database nobody can reach, then the fence, then the way in."""
+    spec = _database_spec(instance, plan, tags)
+    return (
+        Step("ensure_roles", lambda: engine.ensure_roles(spec)),
+        Step("ensure_database", lambda: engine.ensure_database(spec)),
+        Step("initialise_database", lambda: engine.initialise_database(spec)),
+    )
+
+
+def _update(
+    engine: Engine,
+    instance: Instance,
+    plan: Plan,
+    target: UpdateTarget,
+    bindings: Sequence[Binding],
+    tags: Tags,
+) -> tuple[Step, ...]:
+    """One transaction: all of the change, or nothing of it."""
+    after = replace(instance, plan_id=target.plan_id, extensions=target.extensions)
+    change = DatabaseChange(
+        database=_database_spec(after, plan, tags),
+        add_extensions=tuple(e for e in target.extensions if e not in instance.extensions),
+        drop_extensions=tuple(e for e in instance.extensions if e not in target.extensions),
+        logins=tuple(binding.login for binding in bindings),
+    )
+    return (Step("change_database", lambda: engine.change_database(change)),)
+
+
+def withdraw(engine: Engine, instance: Instance, bindings: Sequence[Binding]) -> tuple[Step, ...]:
+    """The database with everything in it, then the roles."""
+    logins = tuple(binding.login for binding in bindings)
+    return (
+        Step(
+            "drop_database",
+            lambda: engine.drop_database(instance.database, reader=instance.reader, logins=logins),
+        ),
+    )
+
+
+def _bind(
+    engine: Engine, instance: Instance, binding: Binding, plan: Plan, tags: Tags
+) -> tuple[Step, ...]:
+    """One login role."""
+    spec = LoginSpec(
+        name=binding.login,
+        database=instance.database,
+        reader=instance.reader,
+        access=binding.access,
+        verifier=binding.secret.verifier,
+        limits=plan.limits,
+        tag=tags.binding(binding.key),
+        valid_until=binding.expires_at,
+    )
+    return (Step("ensure_login", lambda: engine.ensure_login(spec)),)
+
+
+def _unbind(engine: Engine, instance: Instance, binding: Binding) -> tuple[Step, ...]:
+    """The login role goes, what it created stays."""
+    return (
+        Step(
+            "drop_login",
+            lambda: engine.drop_login(
+                binding.login, database=instance.database, reader=instance.reader
+            ),
+        ),
+    )
+
+
+def _plan(catalog: Catalog, instance: Instance, plan_id: str) -> Plan:
+    plan = catalog.find_plan(instance.service_id, plan_id)
+    if plan is None:
+        raise PermanentFailure(
+            "The plan of this service instance is no longer in the broker's catalog; the operator "
+            "has to put it back."
+        )
+    return plan
+
+
+def _database_spec(instance: Instance, plan: Plan, tags: Tags) -> DatabaseSpec:
+    return DatabaseSpec(
+        name=instance.database,
+        reader=instance.reader,
+        tag=tags.instance(instance.key),
+        limits=plan.limits,
+        extensions=instance.extensions,
+        options=InstanceParameters.parse(instance.parameters).options,
+    )

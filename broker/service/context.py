@@ -1,0 +1,153 @@
+"""What every verb works with, and what every verb answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from broker.domain.errors import AsyncRequired, TemporaryFailure
+from broker.domain.operation import Operation, OperationKind, OperationState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import timedelta
+    from uuid import UUID
+
+    from broker.domain.catalog import Catalog, Plan
+    from broker.domain.instance import InstanceKey
+    from broker.domain.operation import Caller, UpdateTarget
+    from broker.service.ports import Clock, Runner, Servers, StateTransaction, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """The verbs' collaborators.
+
+    Attributes:
+        catalog: The offerings and plans.
+        store: The state.
+        servers: The servers that hold the databases.
+        runner: Carries out recorded operations.
+        clock: The time.
+        check_parameters: Raises ``InvalidRequest`` when parameters (second) do not fit the
+            published JSON Schema (first).
+        window: How long a request waits for its operation before it answers that it goes on.
+        lease: How long a process may stay silent before another takes its operation over.
+    """
+
+    catalog: Catalog
+    store: Store
+    servers: Servers
+    runner: Runner
+    clock: Clock
+    check_parameters: Callable[[Mapping[str, Any], Mapping[str, Any]], None]
+    window: timedelta
+    lease: timedelta
+
+
+class Progress(Enum):
+    """How far a request got."""
+
+    DONE = auto()
+    """It was carried out as a result of this request, or of the same one before it."""
+    UNCHANGED = auto()
+    """It had been carried out before."""
+    ACCEPTED = auto()
+    """It goes on after the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a request led to.
+
+    Attributes:
+        progress: How far it got.
+        operation_id: The operation to poll, when it goes on.
+    """
+
+    progress: Progress
+    operation_id: UUID | None = None
+
+
+UNCHANGED = Outcome(Progress.UNCHANGED)
+
+
+def new_operation(
+    broker: Broker,
+    kind: OperationKind,
+    key: InstanceKey,
+    caller: Caller,
+    *,
+    binding_id: str | None = None,
+    target: UpdateTarget | None = None,
+) -> Operation:
+    """Return an operation about to be recorded, leased to this process."""
+    return Operation(
+        id=uuid4(),
+        kind=kind,
+        instance=key,
+        binding_id=binding_id,
+        caller=caller,
+        lease_token=uuid4(),
+        started_at=broker.clock(),
+        target=target,
+    )
+
+
+def check_asynchronous(plan: Plan | None, *, accepts_incomplete: bool) -> None:
+    """Refuse a caller that cannot wait for a plan that is never quick.
+
+    Raises:
+        AsyncRequired: OSB API 2.17, "Asynchronous Operations".
+    """
+    if plan is not None and plan.asynchronous and not accepts_incomplete:
+        raise AsyncRequired
+
+
+async def carry_out(
+    broker: Broker,
+    operation: Operation,
+    *,
+    plan: Plan | None,
+    accepts_incomplete: bool,
+    ours: bool,
+) -> Outcome:
+    """See a recorded operation through, as far as the caller can wait.
+
+    Args:
+        broker: The collaborators.
+        operation: A recorded operation in progress.
+        plan: The instance's plan; one that is never quick is not waited for.
+        accepts_incomplete: Whether the caller can poll.
+        ours: Whether this request recorded it (and so runs it), or another one did.
+
+    Raises:
+        BrokerError: It failed.
+        TemporaryFailure: It takes longer than the window and the caller cannot poll.
+    """
+    window = broker.window * (0 if plan is not None and plan.asynchronous else 1)
+    follow = broker.runner.run if ours else broker.runner.wait
+    latest = await follow(operation, window=window)
+    if latest.state is OperationState.SUCCEEDED:
+        return Outcome(Progress.DONE)
+    if accepts_incomplete:
+        return Outcome(Progress.ACCEPTED, operation.id)
+    raise TemporaryFailure(
+        "This is taking longer than usual and goes on in the background; ask again in a moment."
+    )
+
+
+async def supersede(broker: Broker, state: StateTransaction, operation: Operation) -> bool:
+    """Put an end to an operation that nobody runs any more.
+
+    Returns:
+        ``False`` when its lease is still held: somebody is at work on it.
+    """
+    abandoned = await state.take_over(operation, token=uuid4(), lease=broker.lease)
+    if abandoned is None:
+        return False
+    return await state.finish_operation(
+        abandoned.failed(TemporaryFailure("Halted: what it was making is being deleted."))
+    )

@@ -1,0 +1,66 @@
+"""Deprovision: ``DELETE /v2/service_instances/:instance_id`` (OSB API 2.17, "Deprovisioning")."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from broker.domain import decide
+from broker.domain.errors import ConcurrencyError, Gone
+from broker.domain.instance import Status
+from broker.domain.operation import OperationKind
+from broker.service.context import (
+    Broker,
+    Outcome,
+    carry_out,
+    check_asynchronous,
+    new_operation,
+    supersede,
+)
+
+if TYPE_CHECKING:
+    from broker.domain.requests import DeprovisionRequest
+
+
+async def deprovision(broker: Broker, request: DeprovisionRequest) -> Outcome:
+    """Take an instance away, with its bindings if the platform left any.
+
+    Works for plans that are no longer in the catalog, and for instances that were never finished.
+
+    Raises:
+        Gone: There is no such instance.
+        InvalidRequest: The service or the plan is not the instance's.
+        Unprocessable: ``AsyncRequired`` or ``ConcurrencyError``.
+        TemporaryFailure: The state database or the server is out of reach.
+    """
+    async with broker.store.transaction() as state:
+        stored = await state.instance(request.instance)
+        if stored is None:
+            raise Gone("There is no such service instance.")
+        decide.check_ids(
+            stored, service_id=request.service_id, plan_id=request.plan_id, former_plans=True
+        )
+        plan = broker.catalog.find_plan(stored.service_id, stored.plan_id)
+        check_asynchronous(plan, accepts_incomplete=request.accepts_incomplete)
+        active = await state.active_operation(
+            request.instance
+        ) or await state.active_binding_operation(request.instance)
+        decision = decide.decide_deprovision(active)
+        match decision:
+            case decide.Await(operation=operation):
+                pass
+            case decide.Supersede(operation=other) if not await supersede(broker, state, other):
+                raise ConcurrencyError
+            case decide.Create() | decide.Supersede():
+                await state.save_instance(replace(stored, status=Status.DELETING))
+                operation = new_operation(
+                    broker, OperationKind.DEPROVISION, request.instance, request.caller
+                )
+                await state.add_operation(operation, lease=broker.lease)
+    return await carry_out(
+        broker,
+        operation,
+        plan=plan,
+        accepts_incomplete=request.accepts_incomplete,
+        ours=not isinstance(decision, decide.Await),
+    )

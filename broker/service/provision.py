@@ -1,0 +1,100 @@
+"""Provision: ``PUT /v2/service_instances/:instance_id`` (OSB API 2.17, "Provisioning")."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from broker.domain import decide, names
+from broker.domain.instance import Instance, Status
+from broker.domain.operation import OperationKind
+from broker.domain.parameters import InstanceParameters, provision_extensions
+from broker.service.context import (
+    UNCHANGED,
+    Broker,
+    Outcome,
+    carry_out,
+    check_asynchronous,
+    new_operation,
+)
+
+if TYPE_CHECKING:
+    from broker.domain.catalog import Plan
+    from broker.domain.operation import Operation
+    from broker.domain.requests import ProvisionRequest
+    from broker.service.ports import StateTransaction
+
+
+async def provision(broker: Broker, request: ProvisionRequest) -> Outcome:
+    """Make a database of a plan.
+
+    Raises:
+        InvalidRequest: The service, the plan or a parameter is wrong.
+        Conflict: The id is taken by an instance with other attributes.
+        Unprocessable: ``AsyncRequired``, ``ConcurrencyError``, ``MaintenanceInfoConflict``, or the
+            server cannot make such a database.
+        TemporaryFailure: The state database or the server is out of reach, or all are full.
+    """
+    plan = broker.catalog.plan(request.service_id, request.plan_id)
+    broker.check_parameters(plan.schemas["provision"], request.parameters)
+    check_asynchronous(plan, accepts_incomplete=request.accepts_incomplete)
+    decision: decide.Create | decide.Retry | decide.Await | decide.Replay = decide.Create()
+    operation = None
+    while operation is None:
+        async with broker.store.transaction() as state:
+            stored = await state.instance(request.instance)
+            active = await state.active_operation(request.instance) if stored else None
+            decision = decide.decide_provision(request, stored, active)
+            match decision:
+                case decide.Replay():
+                    return UNCHANGED
+                case decide.Await(operation=active):
+                    operation = active
+                case decide.Create() | decide.Retry():
+                    operation = await _record(broker, state, request, plan, stored)
+    return await carry_out(
+        broker,
+        operation,
+        plan=plan,
+        accepts_incomplete=request.accepts_incomplete,
+        ours=not isinstance(decision, decide.Await),
+    )
+
+
+async def _record(
+    broker: Broker,
+    state: StateTransaction,
+    request: ProvisionRequest,
+    plan: Plan,
+    stored: Instance | None,
+) -> Operation | None:
+    """Record the instance and the operation; ``None`` when another request was quicker."""
+    if stored is not None:
+        await state.save_instance(replace(stored, status=Status.CREATING))
+    else:
+        decide.check_maintenance(plan, request.maintenance_version)
+        server = broker.servers.place(plan, await state.databases_per_server())
+        if not await state.add_instance(_instance(broker, request, plan, server)):
+            return None
+    operation = new_operation(broker, OperationKind.PROVISION, request.instance, request.caller)
+    await state.add_operation(operation, lease=broker.lease)
+    return operation
+
+
+def _instance(broker: Broker, request: ProvisionRequest, plan: Plan, server: str) -> Instance:
+    database = names.database_name()
+    return Instance(
+        key=request.instance,
+        service_id=request.service_id,
+        plan_id=request.plan_id,
+        parameters=request.parameters,
+        context=request.context,
+        server=server,
+        database=database,
+        reader=names.reader_name(database),
+        created_at=broker.clock(),
+        extensions=provision_extensions(plan, InstanceParameters.parse(request.parameters)),
+        organization_guid=request.organization_guid,
+        space_guid=request.space_guid,
+        maintenance_version=plan.maintenance_info.version if plan.maintenance_info else None,
+    )

@@ -1,0 +1,70 @@
+"""Unbind: ``DELETE .../service_bindings/:binding_id`` (OSB API 2.17, "Unbinding")."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from broker.domain import decide
+from broker.domain.errors import ConcurrencyError, Gone
+from broker.domain.instance import Status
+from broker.domain.operation import OperationKind
+from broker.service.context import (
+    Broker,
+    Outcome,
+    carry_out,
+    check_asynchronous,
+    new_operation,
+    supersede,
+)
+
+if TYPE_CHECKING:
+    from broker.domain.requests import UnbindRequest
+
+
+async def unbind(broker: Broker, request: UnbindRequest) -> Outcome:
+    """Revoke a binding's credentials; what its login created goes to the owner role.
+
+    Raises:
+        Gone: There is no such binding.
+        InvalidRequest: The service or the plan is not the instance's.
+        Unprocessable: ``AsyncRequired`` or ``ConcurrencyError``.
+        TemporaryFailure: The state database or the server is out of reach.
+    """
+    key = request.binding
+    async with broker.store.transaction() as state:
+        instance = await state.instance(key.instance)
+        stored = await state.binding(key)
+        if instance is None or stored is None:
+            raise Gone("There is no such service binding.")
+        decide.check_ids(
+            instance, service_id=request.service_id, plan_id=request.plan_id, former_plans=True
+        )
+        plan = broker.catalog.find_plan(instance.service_id, instance.plan_id)
+        check_asynchronous(plan, accepts_incomplete=request.accepts_incomplete)
+        decision = decide.decide_unbind(
+            await state.active_operation(key.instance),
+            await state.active_operation(key.instance, key.binding_id),
+        )
+        match decision:
+            case decide.Await(operation=operation):
+                pass
+            case decide.Supersede(operation=other) if not await supersede(broker, state, other):
+                raise ConcurrencyError
+            case decide.Create() | decide.Supersede():
+                await state.save_binding(replace(stored, status=Status.DELETING))
+                operation = new_operation(
+                    broker,
+                    OperationKind.UNBIND,
+                    key.instance,
+                    request.caller,
+                    binding_id=key.binding_id,
+                )
+                await state.add_operation(operation, lease=broker.lease)
+    return await carry_out(
+        broker,
+        operation,
+        plan=plan,
+        accepts_incomplete=request.accepts_incomplete,
+        ours=not isinstance(decision, decide.Await),
+    )
