@@ -68,14 +68,16 @@ def explain(work: Work, reason: BrokerError) -> BrokerError:
     """
     match work.operation.kind:
         case OperationKind.UPDATE:
-            usable, repeatable = True, not isinstance(reason, Unprocessable)
-            if reason.update_repeatable is not None:
-                repeatable = reason.update_repeatable
+            repeatable = reason.update_repeatable
+            if repeatable is None:
+                repeatable = not isinstance(reason, Unprocessable)
+            return type(reason)(
+                reason.description, instance_usable=True, update_repeatable=repeatable
+            )
         case OperationKind.DEPROVISION:
-            usable, repeatable = False, None
+            return type(reason)(reason.description, instance_usable=False)
         case _:
             return reason
-    return type(reason)(reason.description, instance_usable=usable, update_repeatable=repeatable)
 
 
 def _updated(instance: Instance, target: UpdateTarget) -> Instance:

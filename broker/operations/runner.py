@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -19,9 +19,11 @@ from broker.operations.outcomes import explain, must_withdraw, record_failure, r
 from broker.operations.steps import Step, Work, steps_of, withdraw
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
+    from datetime import timedelta
 
     from broker.domain.catalog import Catalog
+    from broker.domain.instance import Binding
     from broker.service.ports import Servers, StateTransaction, Store, Tags
 
 log = structlog.get_logger()
@@ -82,7 +84,12 @@ class OperationRunner:
         self._running.add(task)
         task.add_done_callback(self._forget)
         done, _ = await asyncio.wait({task}, timeout=window.total_seconds())
-        return task.result() if done else operation
+        if not done:
+            return operation
+        try:
+            return task.result()
+        except LeaseLost:
+            return await self.wait(operation, window=window)
 
     async def wait(self, operation: Operation, *, window: timedelta) -> Operation:
         """Wait for the end of an operation that some process runs, or take it over if none does."""
@@ -91,27 +98,27 @@ class OperationRunner:
         if taken is not None:
             log.warning("operation taken over", operation=str(operation.id), kind=operation.kind)
             return await self.run(taken, window=window)
-        latest: Operation = operation
-        async for _ in _attempts(window):
+        for pause in _pauses(window):
             latest = await self._store.operation(operation.id) or operation
             if latest.state is OperationState.FAILED:
                 raise _recorded_failure(latest)
-            if latest.state is OperationState.SUCCEEDED:
-                break
-        return latest
+            if latest.state is OperationState.SUCCEEDED or pause is None:
+                return latest
+            await asyncio.sleep(pause)
+        return operation
 
-    async def drain(self, *, timeout: timedelta) -> int:
+    async def drain(self, *, within: timedelta) -> int:
         """Wait for running operations to end.
 
         Args:
-            timeout: How long.
+            within: How long to wait.
 
         Returns:
             How many were still running; whoever asks for them next takes them over.
         """
         if not self._running:
             return 0
-        _, pending = await asyncio.wait(set(self._running), timeout=timeout.total_seconds())
+        _, pending = await asyncio.wait(set(self._running), timeout=within.total_seconds())
         for task in pending:
             task.cancel()
         return len(pending)
@@ -160,21 +167,22 @@ class OperationRunner:
                 return None
             return Work(operation, instance, await self._bindings(state, operation))
 
-    async def _bindings(self, state: StateTransaction, operation: Operation) -> tuple:
+    async def _bindings(self, state: StateTransaction, operation: Operation) -> tuple[Binding, ...]:
         if operation.kind is OperationKind.PROVISION:
             return ()
         return tuple(await state.bindings(operation.instance))
 
     async def _run_steps(self, steps: tuple[Step, ...], lease: _Lease) -> None:
         for step in steps:
-            async for final in _attempts(self._retry_for):
+            for pause in _pauses(self._retry_for):
                 lease.check()
                 try:
                     await step.run()
                 except errors.TemporaryFailure as exc:
-                    if final:
+                    if pause is None:
                         raise
                     log.info("step will be repeated", step=step.name, reason=exc.description)
+                    await asyncio.sleep(pause)
                 else:
                     break
 
@@ -218,19 +226,15 @@ class OperationRunner:
             heartbeat.cancel()
 
 
-async def _attempts(limit: timedelta) -> AsyncIterator[bool]:
-    """Yield with growing, jittered pauses until the limit; ``True`` marks the last time."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + limit.total_seconds()
+def _pauses(limit: timedelta) -> Iterator[float | None]:
+    """Yield growing, jittered pauses in seconds, up to the limit in all; ``None`` ends them."""
+    deadline = time.monotonic() + limit.total_seconds()
     delay = _FIRST_DELAY
-    while True:
-        left = deadline - loop.time()
-        yield left <= 0
-        if left <= 0:
-            return
+    while (left := deadline - time.monotonic()) > 0:
         # Jitter only spreads retries; it keeps no secret.
-        await asyncio.sleep(min(delay * random.uniform(0.5, 1), left))  # noqa: S311
+        yield min(delay * random.uniform(0.5, 1), left)  # noqa: S311
         delay = min(delay * 2, _LONGEST_DELAY)
+    yield None
 
 
 def _recorded_failure(operation: Operation) -> errors.BrokerError:

@@ -67,7 +67,7 @@ def steps_of(work: Work, *, catalog: Catalog, servers: Servers, tags: Tags) -> t
             if target is None:
                 raise PermanentFailure("This update was recorded without what it leads to.")
             plan = _plan(catalog, instance, target.plan_id)
-            return _update(engine, instance, plan, target, work.bindings, tags)
+            return _update(engine, work, plan, target, tags)
         case OperationKind.DEPROVISION:
             return withdraw(engine, instance, work.bindings)
         case OperationKind.BIND:
@@ -89,19 +89,19 @@ def _provision(engine: Engine, instance: Instance, plan: Plan, tags: Tags) -> tu
 
 def _update(
     engine: Engine,
-    instance: Instance,
+    work: Work,
     plan: Plan,
     target: UpdateTarget,
-    bindings: Sequence[Binding],
     tags: Tags,
 ) -> tuple[Step, ...]:
     """One transaction: all of the change, or nothing of it."""
+    instance = work.instance
     after = replace(instance, plan_id=target.plan_id, extensions=target.extensions)
     change = DatabaseChange(
         database=_database_spec(after, plan, tags),
         add_extensions=tuple(e for e in target.extensions if e not in instance.extensions),
         drop_extensions=tuple(e for e in instance.extensions if e not in target.extensions),
-        logins=tuple(binding.login for binding in bindings),
+        logins=tuple(binding.login for binding in work.bindings),
     )
     return (Step("change_database", lambda: engine.change_database(change)),)
 

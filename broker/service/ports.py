@@ -40,7 +40,7 @@ class Engine(Protocol):
             UpdateRefused: PostgreSQL will not do it; the description says why.
         """
 
-    async def drop_database(self, spec: DatabaseSpec, logins: Sequence[str]) -> None:
+    async def drop_database(self, name: str, *, reader: str, logins: Sequence[str]) -> None:
         """Drop the database, whoever is connected, then these login roles and the group roles."""
 
     async def ensure_login(self, spec: LoginSpec) -> None:
