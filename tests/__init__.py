@@ -1,0 +1,1 @@
+"""Every test of pgbroker, in tiers: unit, integration, acceptance."""

@@ -1,0 +1,162 @@
+"""The PostgreSQL server of a test run."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import secrets
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import psycopg
+from psycopg import sql
+
+from broker.embedded import EmbeddedPostgres
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BROKER_ROLE = "pgbroker"
+
+BIN_VARIABLE = "PGBROKER_TEST_POSTGRES_BIN"
+"""Environment variable: the ``bin`` directory of another PostgreSQL to test with."""
+
+# Durability costs time and proves nothing here: a crash test kills processes, not the machine.
+TEST_SETTINGS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "300",
+    "shared_buffers": "64MB",
+    "max_wal_size": "256MB",
+}
+
+_PREFIX = "pgbroker-test-"
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresServer:
+    """A running server, prepared for the broker.
+
+    Attributes:
+        host: Address.
+        port: TCP port.
+        version: Major version.
+        data_directory: Of the embedded PostgreSQL; ``pgdata`` in it is the server's own.
+        bin_directory: Where its programs are.
+        ca_certificate: PEM to verify it with; ``None`` when the build has no TLS.
+    """
+
+    host: str
+    port: int
+    version: int
+    data_directory: Path
+    bin_directory: Path
+    ca_certificate: str | None
+    _superuser_dsn: str = field(repr=False)
+    _broker_password: str = field(repr=False)
+
+    def superuser_dsn(self, dbname: str = "postgres") -> str:
+        """Return a libpq URI for the superuser, to look at what the broker cannot see."""
+        before, _, after = self._superuser_dsn.partition("@/postgres?")
+        return f"{before}@/{quote(dbname, safe='')}?{after}"
+
+    def broker_dsn(self, dbname: str = "pgbroker") -> str:
+        """Return a libpq URI for the broker's unprivileged role, over TCP."""
+        return self.dsn(BROKER_ROLE, self._broker_password, dbname)
+
+    def dsn(self, user: str, password: str, dbname: str) -> str:
+        """Return a libpq URI for anybody, over TCP."""
+        login = f"{quote(user, safe='')}:{quote(password, safe='')}"
+        return f"postgresql://{login}@{self.host}:{self.port}/{quote(dbname, safe='')}"
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the constructor's arguments as execnet can send them to a worker."""
+        return {
+            name: str(value) if isinstance(value := getattr(self, name), Path) else value
+            for name in self.__slots__
+        }
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> PostgresServer:
+        """Rebuild what ``to_plain`` took apart."""
+        paths = {name: Path(plain[name]) for name in ("data_directory", "bin_directory")}
+        return cls(**(plain | paths))
+
+
+@contextmanager
+def running_server() -> Iterator[PostgresServer]:
+    """Run a server in a directory of its own until the context is left.
+
+    Its directory is directly below the system's temporary directory, because PostgreSQL may run as
+    another user, who cannot enter pytest's. The server dies with this process; the directory of a
+    run that was killed is removed by the next one.
+    """
+    _remove_abandoned()
+    directory, lock = _claim_directory()
+    try:
+        with lock, asyncio.Runner() as runner:
+            chosen = os.environ.get(BIN_VARIABLE)
+            embedded = EmbeddedPostgres(
+                directory / "server",
+                settings=TEST_SETTINGS,
+                postgres_bin=Path(chosen) if chosen else None,
+                broker_role=BROKER_ROLE,
+            )
+            runner.run(embedded.start())
+            try:
+                yield runner.run(_prepared(embedded))
+            finally:
+                runner.run(embedded.stop())
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+async def _prepared(embedded: EmbeddedPostgres) -> PostgresServer:
+    password = secrets.token_urlsafe(24)
+    role = sql.Identifier(BROKER_ROLE)
+    async with await psycopg.AsyncConnection.connect(
+        embedded.superuser_dsn(), autocommit=True
+    ) as connection:
+        for statement in (
+            sql.SQL("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC"),
+            sql.SQL("CREATE ROLE {} LOGIN CREATEDB CREATEROLE PASSWORD {}").format(role, password),
+            sql.SQL("GRANT pg_signal_backend TO {}").format(role),
+            sql.SQL("CREATE DATABASE {0} OWNER {0}").format(role),
+            sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(role),
+        ):
+            await connection.execute(statement)
+    return PostgresServer(
+        host=embedded.host,
+        port=embedded.port,
+        version=embedded.version,
+        data_directory=embedded.data_directory,
+        bin_directory=embedded.bin_directory,
+        ca_certificate=embedded.ca_certificate,
+        _superuser_dsn=embedded.superuser_dsn(),
+        _broker_password=password,
+    )
+
+
+def _claim_directory() -> tuple[Path, IO[bytes]]:
+    directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    directory.chmod(0o711)  # the server's user has to pass, not to look around
+    lock = (directory / "in-use").open("wb")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return directory, lock
+
+
+def _remove_abandoned() -> None:
+    for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        try:
+            with (directory / "in-use").open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(directory, ignore_errors=True)
+        except OSError:
+            continue  # in use, being made at this moment, or somebody else's
