@@ -6,6 +6,7 @@ problem is reported at once, each with the variable or the file and line.
 Banned here: connecting to anything, and being imported by anything but ``bootstrap`` and ``cli``.
 """
 
+from broker.config.catalog import load_catalog, parse_catalog
 from broker.config.problems import ConfigurationError, Problem
 from broker.config.settings import (
     EncryptionKey,
@@ -25,4 +26,6 @@ __all__ = [
     "Problem",
     "ServerSettings",
     "Settings",
+    "load_catalog",
+    "parse_catalog",
 ]
