@@ -1,0 +1,80 @@
+"""Connections to the state database: how they are made, bounded in time and pooled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import create_async_engine
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
+    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.pool import ConnectionPoolEntry
+
+CONNECT_TIMEOUT = 5
+"""Seconds to make a connection, and to wait for a free one of the pool."""
+
+_SETTINGS = {
+    "TimeZone": "UTC",
+    "statement_timeout": "10s",
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "60s",
+}
+_SILENCE = {
+    # A server that vanished without a word: give up after ten seconds, not after two hours.
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 30,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+
+
+def create_engine(dsn: str, *, pool_size: int, **settings: str) -> AsyncEngine:
+    """Create a pooled engine; no connection is made yet.
+
+    Args:
+        dsn: A libpq connection string or URI (PostgreSQL manual, "Connection Strings").
+        pool_size: The most connections at a time.
+        settings: PostgreSQL settings of every session, over the ones for serving.
+    """
+    engine = create_async_engine(
+        "postgresql+psycopg://",
+        connect_args={
+            "application_name": "pgbroker",
+            "connect_timeout": CONNECT_TIMEOUT,
+            **_SILENCE,
+        },
+        # Values must not reach a log line through an exception's text.
+        hide_parameters=True,
+        isolation_level="READ COMMITTED",
+        max_overflow=0,
+        pool_size=pool_size,
+        pool_timeout=CONNECT_TIMEOUT,
+        pool_use_lifo=True,
+        use_native_hstore=False,
+    )
+
+    def use_dsn(
+        dialect: Dialect,  # noqa: ARG001 - SQLAlchemy passes it
+        entry: ConnectionPoolEntry,  # noqa: ARG001 - SQLAlchemy passes it
+        args: list[Any],
+        options: dict[str, Any],  # noqa: ARG001 - SQLAlchemy passes it
+    ) -> None:
+        # libpq reads the DSN itself: SQLAlchemy's URLs know neither key=value strings nor all
+        # of libpq's parameters.
+        args[:] = [dsn]
+
+    def configure(
+        connection: DBAPIConnection,
+        entry: ConnectionPoolEntry,  # noqa: ARG001 - SQLAlchemy passes it
+    ) -> None:
+        cursor = connection.cursor()
+        for name, value in (_SETTINGS | settings).items():
+            cursor.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
+        cursor.close()
+        connection.commit()
+
+    event.listen(engine.sync_engine, "do_connect", use_dsn)
+    event.listen(engine.sync_engine, "connect", configure)
+    return engine

@@ -1,0 +1,131 @@
+"""What can go wrong with the state database, told to the person who has to act.
+
+Belongs here: the store's own errors, and the one table from the driver's errors to the domain's.
+Translation goes by SQLSTATE (PostgreSQL manual, appendix A) and never by message text.
+
+::
+
+    PermanentFailure
+    ├── EncryptionKeyMissing    rows reference a key that is not configured
+    ├── EncryptionKeyWrong      a configured key is not the one rows were encrypted with
+    └── DecryptionFailed        one ciphertext does not decrypt
+    ValueError
+    └── InvalidKeyRing          the configured keys make no ring
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sqlalchemy import exc as sa
+
+from broker.domain.errors import (
+    ConcurrencyError,
+    InvalidRequest,
+    NotFound,
+    PermanentFailure,
+    StateUnavailable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from broker.domain.errors import BrokerError
+
+
+class InvalidKeyRing(ValueError):
+    """The configured encryption keys are malformed."""
+
+
+class EncryptionKeyMissing(PermanentFailure):
+    """The state database holds secrets whose encryption key is not configured."""
+
+    def __init__(self, key_ids: Sequence[str]) -> None:
+        super().__init__(
+            "The state database holds secrets encrypted with keys that are not configured: "
+            f"{', '.join(key_ids)}. Configure them beside the new key until every secret has been "
+            "encrypted again."
+        )
+
+
+class EncryptionKeyWrong(PermanentFailure):
+    """A configured encryption key is not the one the state database was used with."""
+
+    def __init__(self, key_ids: Sequence[str]) -> None:
+        super().__init__(
+            "These configured encryption keys are not the ones this state database was used with "
+            f"under the same ids: {', '.join(key_ids)}. Restore the keys, or give a new key a new "
+            "id."
+        )
+
+
+class DecryptionFailed(PermanentFailure):
+    """A stored secret does not decrypt."""
+
+
+_MIGRATE = "Run `pgbroker migrate` with the version of pgbroker that is to serve."
+
+SCHEMA_MISSING = f"The state database has no schema of pgbroker's yet. {_MIGRATE}"
+
+
+def schema_differs(found: str | None, wanted: str) -> StateUnavailable:
+    """Return the error for a schema that is older or newer than the code's.
+
+    Args:
+        found: The revision of the database, if it has one.
+        wanted: The revision of the code.
+    """
+    return StateUnavailable(
+        f"The state database's schema is at revision {found or 'none'}, this version of pgbroker "
+        f"needs {wanted}. {_MIGRATE}"
+    )
+
+
+_ACTIVE_INDEXES = {"operations_one_per_instance", "operations_one_per_binding"}
+_UNDEFINED = {"42P01", "42703", "3F000"}
+_RETRYABLE_CLASSES = {"08", "25", "40", "53", "55", "57", "58"}
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn SQLAlchemy's errors into the domain's; anything else is a defect and passes."""
+    try:
+        yield
+    except sa.TimeoutError as exc:
+        raise StateUnavailable(
+            "All connections to the state database are busy; try again in a moment."
+        ) from exc
+    except sa.DBAPIError as exc:
+        error = _translate(exc)
+        if error is None:
+            raise
+        raise error from exc
+    except UnicodeEncodeError as exc:
+        raise InvalidRequest("A value of the request is not valid Unicode text.") from exc
+
+
+def _translate(exc: sa.DBAPIError) -> BrokerError | None:
+    state: str | None = getattr(exc.orig, "sqlstate", None)
+    if isinstance(exc, sa.DataError):
+        return InvalidRequest("A value of the request cannot be stored in PostgreSQL.")
+    if isinstance(exc, sa.IntegrityError):
+        return _violation(exc)
+    if state in _UNDEFINED:
+        return StateUnavailable(SCHEMA_MISSING)
+    if exc.connection_invalidated or (state or "08")[:2] in _RETRYABLE_CLASSES:
+        return StateUnavailable()
+    return None
+
+
+def _violation(exc: sa.IntegrityError) -> BrokerError | None:
+    constraint = getattr(getattr(exc.orig, "diag", None), "constraint_name", None) or ""
+    if constraint in _ACTIVE_INDEXES:
+        return ConcurrencyError()
+    if constraint == "bindings_instance_fkey":
+        return NotFound("There is no such service instance.")
+    if constraint.endswith("_size"):
+        return InvalidRequest(
+            f"The value of {constraint.removesuffix('_size')} is too long to be stored."
+        )
+    return None

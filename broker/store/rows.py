@@ -1,0 +1,195 @@
+"""Rows of the state database to domain records and back, without any I/O."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from broker.domain.credentials import LoginSecret, Secret
+from broker.domain.database import Access
+from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey, Status
+from broker.domain.operation import (
+    Caller,
+    Operation,
+    OperationKind,
+    OperationState,
+    OriginatingIdentity,
+    UpdateTarget,
+)
+
+if TYPE_CHECKING:
+    from sqlalchemy import Row
+
+    from broker.store.encryption import KeyRing
+
+
+def instance_key(key: InstanceKey) -> dict[str, str]:
+    """Return the key columns of an instance."""
+    return {"platform": key.platform, "instance_id": key.instance_id}
+
+
+def binding_key(key: BindingKey) -> dict[str, str]:
+    """Return the key columns of a binding."""
+    return {**instance_key(key.instance), "binding_id": key.binding_id}
+
+
+def instance_values(instance: Instance) -> dict[str, Any]:
+    """Return an instance's columns."""
+    return {
+        **instance_key(instance.key),
+        "service_id": instance.service_id,
+        "plan_id": instance.plan_id,
+        "former_plan_ids": list(instance.former_plan_ids),
+        "parameters": dict(instance.parameters),
+        "context": dict(instance.context),
+        "organization_guid": instance.organization_guid,
+        "space_guid": instance.space_guid,
+        "maintenance_version": instance.maintenance_version,
+        "server": instance.server,
+        "database": instance.database,
+        "reader": instance.reader,
+        "extensions": list(instance.extensions),
+        "status": instance.status.value,
+        "created_at": instance.created_at,
+    }
+
+
+def to_instance(row: Row[Any]) -> Instance:
+    """Build an instance from its row."""
+    return Instance(
+        key=InstanceKey(row.platform, row.instance_id),
+        service_id=row.service_id,
+        plan_id=row.plan_id,
+        former_plan_ids=tuple(row.former_plan_ids),
+        parameters=row.parameters,
+        context=row.context,
+        organization_guid=row.organization_guid,
+        space_guid=row.space_guid,
+        maintenance_version=row.maintenance_version,
+        server=row.server,
+        database=row.database,
+        reader=row.reader,
+        extensions=tuple(row.extensions),
+        status=Status(row.status),
+        created_at=row.created_at,
+    )
+
+
+def _secret_place(key: BindingKey) -> tuple[str, ...]:
+    return ("bindings", "secret", *binding_key(key).values())
+
+
+def binding_values(binding: Binding, keys: KeyRing) -> dict[str, Any]:
+    """Return a binding's columns, its secret encrypted for this row."""
+    plaintext = json.dumps(
+        [binding.secret.password.reveal(), binding.secret.verifier.reveal()]
+    ).encode()
+    key_id, ciphertext = keys.encrypt(plaintext, place=_secret_place(binding.key))
+    return {
+        **binding_key(binding.key),
+        "parameters": dict(binding.parameters),
+        "context": dict(binding.context),
+        "bind_resource": dict(binding.bind_resource),
+        "app_guid": binding.app_guid,
+        "predecessor_id": binding.predecessor_id,
+        "login": binding.login,
+        "access": binding.access.value,
+        "secret": ciphertext,
+        "secret_key_id": key_id,
+        "created_at": binding.created_at,
+        "expires_at": binding.expires_at,
+        "renew_before": binding.renew_before,
+        "status": binding.status.value,
+    }
+
+
+def to_binding(row: Row[Any], keys: KeyRing) -> Binding:
+    """Build a binding from its row.
+
+    Raises:
+        EncryptionKeyMissing: Its secret's key is not in the ring.
+        DecryptionFailed: Its secret does not decrypt.
+    """
+    key = BindingKey(InstanceKey(row.platform, row.instance_id), row.binding_id)
+    plaintext = keys.decrypt(row.secret_key_id, row.secret, place=_secret_place(key))
+    password, verifier = json.loads(plaintext)
+    return Binding(
+        key=key,
+        parameters=row.parameters,
+        context=row.context,
+        bind_resource=row.bind_resource,
+        app_guid=row.app_guid,
+        predecessor_id=row.predecessor_id,
+        login=row.login,
+        access=Access(row.access),
+        secret=LoginSecret(Secret(password), Secret(verifier)),
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        renew_before=row.renew_before,
+        status=Status(row.status),
+    )
+
+
+def operation_values(operation: Operation) -> dict[str, Any]:
+    """Return an operation's columns, without those that only the database knows."""
+    identity = operation.caller.identity
+    return {
+        "id": operation.id,
+        **instance_key(operation.instance),
+        "binding_id": operation.binding_id,
+        "kind": operation.kind.value,
+        "request_id": operation.caller.request_id,
+        "identity_platform": identity.platform if identity else None,
+        "identity_value": dict(identity.value) if identity else None,
+        "target": _target_document(operation.target) if operation.target else None,
+        "lease_token": operation.lease_token,
+        "started_at": operation.started_at,
+        **outcome_values(operation),
+    }
+
+
+def outcome_values(operation: Operation) -> dict[str, Any]:
+    """Return the columns that finishing an operation writes."""
+    return {
+        "state": operation.state.value,
+        "description": operation.description,
+        "error": operation.error,
+        "instance_usable": operation.instance_usable,
+        "update_repeatable": operation.update_repeatable,
+    }
+
+
+def to_operation(row: Row[Any]) -> Operation:
+    """Build an operation from its row."""
+    identity = None
+    if row.identity_platform is not None:
+        identity = OriginatingIdentity(row.identity_platform, row.identity_value)
+    return Operation(
+        id=row.id,
+        kind=OperationKind(row.kind),
+        instance=InstanceKey(row.platform, row.instance_id),
+        binding_id=row.binding_id,
+        state=OperationState(row.state),
+        caller=Caller(platform=row.platform, request_id=row.request_id, identity=identity),
+        lease_token=row.lease_token,
+        started_at=row.started_at,
+        target=None if row.target is None else _to_target(row.target),
+        description=row.description,
+        error=row.error,
+        instance_usable=row.instance_usable,
+        update_repeatable=row.update_repeatable,
+    )
+
+
+def _target_document(target: UpdateTarget) -> dict[str, Any]:
+    return {
+        "plan_id": target.plan_id,
+        "parameters": dict(target.parameters),
+        "context": dict(target.context),
+        "extensions": list(target.extensions),
+        "maintenance_version": target.maintenance_version,
+    }
+
+
+def _to_target(document: dict[str, Any]) -> UpdateTarget:
+    return UpdateTarget(**{**document, "extensions": tuple(document["extensions"])})

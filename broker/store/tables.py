@@ -1,0 +1,199 @@
+"""The tables of the state database, as SQLAlchemy describes them.
+
+Belongs here: columns, keys, constraints and indexes. A change here needs a new file in
+``migrations/versions``; a test compares the two.
+
+Identifiers are unique per platform only, so every key starts with the platform.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSON
+
+from broker.domain.database import Access
+from broker.domain.instance import Status
+from broker.domain.operation import OperationKind, OperationState
+
+if TYPE_CHECKING:
+    from enum import StrEnum
+
+SCHEMA = "pgbroker"
+"""The PostgreSQL schema that holds everything of the broker's, the Alembic version included."""
+
+MAX_ID_BYTES = 800
+"""UTF-8 bytes of a platform's identifier; three of them fit into one B-tree entry."""
+
+MAX_DOCUMENT_BYTES = 1024 * 1024
+"""Bytes of one JSON document: parameters, a context, an update's target."""
+
+metadata = MetaData(schema=SCHEMA)
+
+
+def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
+    allowed = ", ".join(f"'{member.value}'" for member in values)
+    return CheckConstraint(f"{column} IN ({allowed})", name=f"{column}_known")
+
+
+def _short(*columns: str) -> list[CheckConstraint]:
+    return [
+        CheckConstraint(
+            f"octet_length({column}) BETWEEN 1 AND {MAX_ID_BYTES}", name=f"{column}_size"
+        )
+        for column in columns
+    ]
+
+
+def _bounded(*columns: str) -> list[CheckConstraint]:
+    return [
+        CheckConstraint(
+            f"octet_length({column}::text) <= {MAX_DOCUMENT_BYTES}", name=f"{column}_size"
+        )
+        for column in columns
+    ]
+
+
+def _moment(name: str, *, nullable: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("platform", Text, nullable=False),
+    Column("instance_id", Text, nullable=False),
+    Column("service_id", Text, nullable=False),
+    Column("plan_id", Text, nullable=False),
+    Column("former_plan_ids", ARRAY(Text), nullable=False),
+    Column("parameters", JSON, nullable=False),
+    Column("context", JSON, nullable=False),
+    Column("organization_guid", Text),
+    Column("space_guid", Text),
+    Column("maintenance_version", Text),
+    Column("server", Text, nullable=False),
+    Column("database", Text, nullable=False),
+    Column("reader", Text, nullable=False),
+    Column("extensions", ARRAY(Text), nullable=False),
+    Column("status", Text, nullable=False),
+    # The COMMENT on the database and its roles was made with this key: it must stay configured.
+    Column("tag_key_id", Text, nullable=False),
+    _moment("created_at"),
+    PrimaryKeyConstraint("platform", "instance_id", name="instances_pkey"),
+    _one_of("status", Status),
+    *_short("platform", "instance_id", "service_id", "plan_id"),
+    *_bounded("parameters", "context"),
+    Index("instances_server_database", "server", "database", unique=True),
+)
+
+bindings = Table(
+    "bindings",
+    metadata,
+    Column("platform", Text, nullable=False),
+    Column("instance_id", Text, nullable=False),
+    Column("binding_id", Text, nullable=False),
+    Column("parameters", JSON, nullable=False),
+    Column("context", JSON, nullable=False),
+    Column("bind_resource", JSON, nullable=False),
+    Column("app_guid", Text),
+    Column("predecessor_id", Text),
+    Column("login", Text, nullable=False),
+    Column("access", Text, nullable=False),
+    Column("secret", LargeBinary, nullable=False),
+    Column("secret_key_id", Text, nullable=False),
+    _moment("created_at"),
+    _moment("expires_at", nullable=True),
+    _moment("renew_before", nullable=True),
+    Column("status", Text, nullable=False),
+    PrimaryKeyConstraint("platform", "instance_id", "binding_id", name="bindings_pkey"),
+    ForeignKeyConstraint(
+        ["platform", "instance_id"],
+        [instances.c.platform, instances.c.instance_id],
+        name="bindings_instance_fkey",
+        ondelete="CASCADE",
+    ),
+    _one_of("status", Status),
+    _one_of("access", Access),
+    *_short("binding_id"),
+    *_bounded("parameters", "context", "bind_resource"),
+    Index("bindings_secret_key_id", "secret_key_id"),
+)
+
+_IN_PROGRESS = f"state = '{OperationState.IN_PROGRESS}'"
+
+operations = Table(
+    "operations",
+    metadata,
+    Column("id", Uuid, nullable=False),
+    # Orders operations by when the database recorded them: replicas' clocks differ.
+    Column("sequence", BigInteger, Identity(always=True), nullable=False),
+    Column("platform", Text, nullable=False),
+    Column("instance_id", Text, nullable=False),
+    Column("binding_id", Text),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("identity_platform", Text),
+    Column("identity_value", JSON(none_as_null=True)),
+    Column("target", JSON(none_as_null=True)),
+    Column("lease_token", Uuid, nullable=False),
+    _moment("lease_until"),
+    Column("description", Text),
+    Column("error", Text),
+    Column("instance_usable", Boolean),
+    Column("update_repeatable", Boolean),
+    _moment("started_at"),
+    _moment("finished_at", nullable=True),
+    PrimaryKeyConstraint("id", name="operations_pkey"),
+    _one_of("kind", OperationKind),
+    _one_of("state", OperationState),
+    CheckConstraint(f"({_IN_PROGRESS}) = (finished_at IS NULL)", name="finished_when_over"),
+    CheckConstraint(
+        "(identity_platform IS NULL) = (identity_value IS NULL)", name="identity_whole"
+    ),
+    *_short("platform", "instance_id", "binding_id"),
+    *_bounded("identity_value", "target"),
+    Index(
+        "operations_one_per_instance",
+        "platform",
+        "instance_id",
+        unique=True,
+        postgresql_where=text(f"{_IN_PROGRESS} AND binding_id IS NULL"),
+    ),
+    Index(
+        "operations_one_per_binding",
+        "platform",
+        "instance_id",
+        "binding_id",
+        unique=True,
+        postgresql_where=text(f"{_IN_PROGRESS} AND binding_id IS NOT NULL"),
+    ),
+    Index("operations_newest", "platform", "instance_id", "binding_id", "sequence"),
+    Index("operations_leases", "lease_until", postgresql_where=text(_IN_PROGRESS)),
+)
+
+encryption_keys = Table(
+    "encryption_keys",
+    metadata,
+    Column("id", Text, nullable=False),
+    # A known text, encrypted: tells the right key from another one under the same id.
+    Column("proof", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("id", name="encryption_keys_pkey"),
+)
