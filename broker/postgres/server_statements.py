@@ -1,0 +1,131 @@
+"""The statements that concern a server as a whole.
+
+Belongs here: SQL of the one-time preparation and of the check, under the rules of
+``statements.py``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from psycopg.sql import SQL, Composed, Identifier, Literal
+
+from broker.postgres.statements import PARAMETER_PRIVILEGES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_OPEN_DATABASES = SQL("""
+ARRAY(
+    SELECT d.datname::pg_catalog.text
+    FROM pg_catalog.pg_database d
+    WHERE d.datallowconn AND EXISTS (
+        SELECT
+        FROM pg_catalog.aclexplode(
+            COALESCE(d.datacl, pg_catalog.acldefault('d', d.datdba))
+        ) AS acl
+        WHERE acl.grantee = 0 AND acl.privilege_type = 'CONNECT'
+    )
+    ORDER BY d.datname
+)
+""")
+"""The databases that PUBLIC may connect to."""
+
+EXISTING = SQL("""
+SELECT
+    EXISTS (
+        SELECT FROM pg_catalog.pg_roles WHERE rolname = %(role)s
+    ) AS role_exists,
+    EXISTS (
+        SELECT FROM pg_catalog.pg_roles WHERE rolname = %(role)s AND rolsuper
+    ) AS role_is_superuser,
+    EXISTS (
+        SELECT FROM pg_catalog.pg_database WHERE datname = %(database)s
+    ) AS database_exists,
+    ARRAY(
+        SELECT name FROM pg_catalog.unnest({open_databases}) AS name
+        WHERE name IN ('postgres', 'template1', %(database)s)
+    ) AS open_databases
+""").format(open_databases=_OPEN_DATABASES)
+"""What of the preparation is there already."""
+
+MODERN_PUBLIC_SCHEMA = (
+    SQL("ALTER SCHEMA public OWNER TO pg_database_owner"),
+    SQL("REVOKE CREATE ON SCHEMA public FROM PUBLIC"),
+)
+"""Make the schema ``public`` what it is in PostgreSQL 15."""
+
+
+def broker_role(role: str, verifier: str, *, exists: bool, version: int) -> Iterator[Composed]:
+    """Give the broker's role its attributes and memberships, and keep its DDL out of the log.
+
+    The DDL carries SCRAM verifiers; ``log_statement`` and its kin would write them down.
+    """
+    name = Identifier(role)
+    yield SQL("{} ROLE {} LOGIN CREATEDB CREATEROLE INHERIT PASSWORD {}").format(
+        SQL("ALTER" if exists else "CREATE"), name, Literal(verifier)
+    )
+    yield SQL("GRANT pg_signal_backend TO {}").format(name)
+    if version >= PARAMETER_PRIVILEGES:
+        yield SQL("GRANT SET ON PARAMETER temp_file_limit TO {}").format(name)
+    yield SQL("ALTER ROLE {} SET log_statement = 'none'").format(name)
+    yield SQL("ALTER ROLE {} SET log_min_duration_statement = -1").format(name)
+    yield SQL("ALTER ROLE {} SET log_min_error_statement = 'panic'").format(name)
+
+
+def close_to_public(database: str) -> Composed:
+    """Take from PUBLIC what every new database grants it: CONNECT and TEMPORARY."""
+    return SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(Identifier(database))
+
+
+def create_database(database: str, owner: str) -> Composed:
+    """Create the broker's maintenance database."""
+    return SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0").format(
+        Identifier(database), Identifier(owner)
+    )
+
+
+def allow_connections(database: str, *, allow: bool) -> Composed:
+    """Let sessions into a database, or keep everybody out of it."""
+    return SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(
+        Identifier(database), Literal(allow)
+    )
+
+
+def findings(version: int) -> Composed:
+    """Read everything the check judges, in one row."""
+    return SQL("""
+SELECT
+    role.rolname::pg_catalog.text AS role,
+    role.rolsuper AS is_superuser,
+    role.rolcreatedb AS can_create_database,
+    role.rolcreaterole AS can_create_role,
+    pg_catalog.pg_has_role('pg_signal_backend', 'USAGE') AS can_signal,
+    {can_set_temp_file_limit} AS can_set_temp_file_limit,
+    {open_databases} AS open_databases,
+    EXISTS (
+        SELECT
+        FROM pg_catalog.pg_namespace
+        WHERE nspname = 'public' AND nspowner = 10
+    ) AS public_schema_writable,
+    pg_catalog.current_setting('max_prepared_transactions')::pg_catalog.int4
+        AS max_prepared_transactions,
+    pg_catalog.current_setting('data_checksums')::pg_catalog.bool AS data_checksums,
+    pg_catalog.current_setting('ssl')::pg_catalog.bool AS ssl,
+    (
+        SELECT setting::pg_catalog.int4
+        FROM pg_catalog.pg_settings
+        WHERE name = 'authentication_timeout'
+    ) AS authentication_timeout
+FROM pg_catalog.pg_roles AS role
+WHERE role.rolname = CURRENT_USER
+""").format(
+        can_set_temp_file_limit=can_set_temp_file_limit(version), open_databases=_OPEN_DATABASES
+    )
+
+
+def can_set_temp_file_limit(version: int) -> SQL:
+    """Tell whether the current role may limit temporary files, as an SQL condition."""
+    if version >= PARAMETER_PRIVILEGES:
+        return SQL("pg_catalog.has_parameter_privilege('temp_file_limit', 'SET')")
+    return SQL("role.rolsuper")
