@@ -13,20 +13,18 @@ from alembic.command import upgrade
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import column, func, select, table
+from sqlalchemy import func, select
 from sqlalchemy.schema import CreateSchema
 
 from broker.store.connect import create_engine
 from broker.store.errors import schema_differs, translated
+from broker.store.statements import READ_REVISION
 from broker.store.tables import SCHEMA
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 _LOCK_TIMEOUT = "120s"
-
-revision = table("alembic_version", column("version_num"), schema=SCHEMA).c.version_num
-"""The column with the database's present revision."""
 
 
 @cache
@@ -71,7 +69,7 @@ def _upgrade(connection: Connection) -> list[str]:
     try:
         upgrade(config, "head")
     except CommandError as exc:
-        found = connection.execute(select(revision)).scalar_one()
+        found = connection.execute(READ_REVISION).scalar_one()
         raise schema_differs(found, head()) from exc
     return applied
 

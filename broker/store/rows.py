@@ -23,20 +23,31 @@ if TYPE_CHECKING:
     from broker.store.encryption import KeyRing
 
 
-def instance_key(key: InstanceKey) -> dict[str, str]:
-    """Return the key columns of an instance."""
-    return {"platform": key.platform, "instance_id": key.instance_id}
+def instance_key(key: InstanceKey) -> dict[str, Any]:
+    """Return the parameters of a condition on an instance's key."""
+    return {"key_platform": key.platform, "key_instance_id": key.instance_id}
 
 
-def binding_key(key: BindingKey) -> dict[str, str]:
-    """Return the key columns of a binding."""
-    return {**instance_key(key.instance), "binding_id": key.binding_id}
+def binding_key(key: BindingKey) -> dict[str, Any]:
+    """Return the parameters of a condition on a binding's key."""
+    return {**instance_key(key.instance), "key_binding_id": key.binding_id}
+
+
+def subject_key(key: InstanceKey, binding_id: str | None) -> dict[str, Any]:
+    """Return the parameters of a condition on operations, on the instance itself or a binding."""
+    return instance_key(key) if binding_id is None else binding_key(BindingKey(key, binding_id))
+
+
+def holder_key(operation: Operation) -> dict[str, Any]:
+    """Return the parameters of the condition that an operation is still leased by its token."""
+    return {"key_id": operation.id, "key_lease_token": operation.lease_token}
 
 
 def instance_values(instance: Instance) -> dict[str, Any]:
     """Return an instance's columns."""
     return {
-        **instance_key(instance.key),
+        "platform": instance.key.platform,
+        "instance_id": instance.key.instance_id,
         "service_id": instance.service_id,
         "plan_id": instance.plan_id,
         "former_plan_ids": list(instance.former_plan_ids),
@@ -86,7 +97,9 @@ def binding_values(binding: Binding, keys: KeyRing) -> dict[str, Any]:
     ).encode()
     key_id, ciphertext = keys.encrypt(plaintext, place=_secret_place(binding.key))
     return {
-        **binding_key(binding.key),
+        "platform": binding.key.instance.platform,
+        "instance_id": binding.key.instance.instance_id,
+        "binding_id": binding.key.binding_id,
         "parameters": dict(binding.parameters),
         "context": dict(binding.context),
         "bind_resource": dict(binding.bind_resource),
@@ -135,7 +148,8 @@ def operation_values(operation: Operation) -> dict[str, Any]:
     identity = operation.caller.identity
     return {
         "id": operation.id,
-        **instance_key(operation.instance),
+        "platform": operation.instance.platform,
+        "instance_id": operation.instance.instance_id,
         "binding_id": operation.binding_id,
         "kind": operation.kind.value,
         "request_id": operation.caller.request_id,

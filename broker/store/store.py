@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select, union, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
 from broker.store import rows
+from broker.store import statements as sql
 from broker.store.connect import create_engine
 from broker.store.errors import (
     EncryptionKeyMissing,
@@ -17,22 +17,15 @@ from broker.store.errors import (
     schema_differs,
     translated,
 )
-from broker.store.migrate import head, revision
-from broker.store.tables import bindings, encryption_keys, instances, operations
-from broker.store.transaction import (
-    PostgresTransaction,
-    concerning,
-    held,
-    lease_end,
-    matching,
-)
+from broker.store.migrate import head
+from broker.store.transaction import PostgresTransaction
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from datetime import timedelta
     from uuid import UUID
 
-    from sqlalchemy import CursorResult, Executable
+    from sqlalchemy import CursorResult, Executable, Row
 
     from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey
     from broker.domain.operation import Operation
@@ -64,7 +57,8 @@ class PostgresStore:
         Raises:
             StateUnavailable: It cannot be reached, or its schema is not the code's.
         """
-        found = (await self._execute(select(revision))).scalar_one_or_none()
+        row = await self._row(sql.READ_REVISION)
+        found = None if row is None else row.version_num
         if found != head():
             raise schema_differs(found, head())
 
@@ -79,15 +73,13 @@ class PostgresStore:
             EncryptionKeyWrong: A key of the ring is not the one used before under its id.
             StateUnavailable: The state database cannot be reached.
         """
-        used = union(select(bindings.c.secret_key_id), select(instances.c.tag_key_id))
-        missing = {key_id for (key_id,) in await self._execute(used)} - set(self._keys.ids)
+        ours = self._keys.ids
+        missing = {key_id for (key_id,) in await self._execute(sql.USED_KEYS)} - set(ours)
         if missing:
             raise EncryptionKeyMissing(sorted(missing))
-        proofs = [{"id": key_id, "proof": self._keys.proof(key_id)} for key_id in self._keys.ids]
-        await self._execute(insert(encryption_keys).values(proofs).on_conflict_do_nothing())
-        stored = await self._execute(
-            select(encryption_keys).where(encryption_keys.c.id.in_(self._keys.ids))
-        )
+        proofs = [{"id": key_id, "proof": self._keys.proof(key_id)} for key_id in ours]
+        await self._execute(sql.ADD_PROOFS, proofs)
+        stored = [row for row in await self._execute(sql.READ_PROOFS) if row.id in ours]
         wrong = [row.id for row in stored if not self._keys.proves(row.id, row.proof)]
         if wrong:
             raise EncryptionKeyWrong(sorted(wrong))
@@ -106,54 +98,63 @@ class PostgresStore:
             with translated():
                 await connection.commit()
         finally:
-            await connection.close()
+            # Shielded: a caller that was cancelled must not take a connection of the pool along.
+            await asyncio.shield(connection.close())
 
     async def instance(self, key: InstanceKey) -> Instance | None:
         """Read an instance without locking it."""
-        where = matching(instances, rows.instance_key(key))
-        row = (await self._execute(select(instances).where(where))).one_or_none()
+        row = await self._row(sql.READ_INSTANCE, rows.instance_key(key))
         return None if row is None else rows.to_instance(row)
 
     async def binding(self, key: BindingKey) -> Binding | None:
         """Read a binding without locking it."""
-        where = matching(bindings, rows.binding_key(key))
-        row = (await self._execute(select(bindings).where(where))).one_or_none()
+        row = await self._row(sql.READ_BINDING, rows.binding_key(key))
         return None if row is None else rows.to_binding(row, self._keys)
 
     async def operation(self, operation_id: UUID) -> Operation | None:
         """Read an operation."""
-        query = select(operations).where(operations.c.id == operation_id)
-        row = (await self._execute(query)).one_or_none()
+        row = await self._row(sql.READ_OPERATION, {"key_id": operation_id})
         return None if row is None else rows.to_operation(row)
 
     async def last_operation(
         self, key: InstanceKey, binding_id: str | None = None
     ) -> Operation | None:
         """Read the newest operation on the instance itself, or on that binding of it."""
-        where = concerning(key, binding_id)
-        newest = operations.c.sequence.desc()
-        query = select(operations).where(where).order_by(newest).limit(1)
-        row = (await self._execute(query)).one_or_none()
+        statement = sql.NEWEST_ON_INSTANCE if binding_id is None else sql.NEWEST_ON_BINDING
+        row = await self._row(statement, rows.subject_key(key, binding_id))
         return None if row is None else rows.to_operation(row)
 
     async def extend_lease(self, operation: Operation, *, lease: timedelta) -> bool:
         """Keep an operation ours for longer; ``False`` when it is not ours any more."""
-        statement = update(operations).where(held(operation)).values(lease_until=lease_end(lease))
-        return (await self._execute(statement)).rowcount == 1
+        values = {"lease": lease, **rows.holder_key(operation)}
+        return (await self._execute(sql.EXTEND_LEASE, values)).rowcount == 1
 
-    async def _execute(self, statement: Executable) -> CursorResult[Any]:
+    async def _row(
+        self, statement: Executable, values: Mapping[str, Any] | None = None
+    ) -> Row[Any] | None:
+        return (await self._execute(statement, values)).one_or_none()
+
+    async def _execute(
+        self,
+        statement: Executable,
+        values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    ) -> CursorResult[Any]:
         """Run a statement on its own; again, once, if the server had closed the connection.
 
         Every statement given is one that may be repeated.
         """
         with translated():
             try:
-                return await self._execute_once(statement)
+                return await self._execute_once(statement, values)
             except DBAPIError as exc:
                 if not exc.connection_invalidated:
                     raise
-                return await self._execute_once(statement)
+                return await self._execute_once(statement, values)
 
-    async def _execute_once(self, statement: Executable) -> CursorResult[Any]:
+    async def _execute_once(
+        self,
+        statement: Executable,
+        values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None,
+    ) -> CursorResult[Any]:
         async with self._single.connect() as connection:
-            return await connection.execute(statement)
+            return await connection.execute(statement, values)

@@ -1,0 +1,130 @@
+"""Every statement of the store, by name; ``transaction.py`` and ``store.py`` run them.
+
+Each is built once: building a statement takes SQLAlchemy longer than PostgreSQL takes to run it.
+A statement's parameters are columns by their names, or in a condition ``key_`` and the name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    Interval,
+    bindparam,
+    column,
+    delete,
+    func,
+    insert,
+    select,
+    table,
+    true,
+    union,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert as insert_unless
+
+from broker.domain.operation import OperationState
+from broker.store.tables import SCHEMA, bindings, encryption_keys, instances, operations
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Table
+
+
+def _is(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    return column == bindparam(f"key_{column.key}")
+
+
+def _whole_key(of: Table) -> ColumnElement[bool]:
+    first, *rest = (_is(part) for part in of.primary_key)
+    condition: ColumnElement[bool] = first
+    for term in rest:
+        condition &= term
+    return condition
+
+
+def _without_key(of: Table, *fixed: str) -> dict[str, Any]:
+    names = {part.key for part in of.c} - {part.key for part in of.primary_key} - {*fixed}
+    return {name: bindparam(name) for name in names}
+
+
+_in_progress = operations.c.state == OperationState.IN_PROGRESS.value
+_on_instance = _is(operations.c.platform) & _is(operations.c.instance_id)
+_itself = _on_instance & operations.c.binding_id.is_(None)
+_its_binding = _on_instance & _is(operations.c.binding_id)
+_lease_end = func.clock_timestamp() + bindparam("lease", type_=Interval)
+_held = (operations.c.id == bindparam("key_id")) & _is(operations.c.lease_token) & _in_progress
+_oldest = operations.c.sequence
+_newest = operations.c.sequence.desc()
+
+# Instances
+
+READ_INSTANCE = select(instances).where(_whole_key(instances))
+LOCK_INSTANCE = READ_INSTANCE.with_for_update()
+COUNT_DATABASES = select(instances.c.server, func.count().label("total")).group_by(
+    instances.c.server
+)
+# On a conflict of the primary key only: a collision of random names is a defect, not a replay.
+ADD_INSTANCE = (
+    insert_unless(instances)
+    .on_conflict_do_nothing(index_elements=instances.primary_key)
+    .returning(true())
+)
+SAVE_INSTANCE = (
+    update(instances)
+    .where(_whole_key(instances))
+    .values(_without_key(instances, "tag_key_id", "created_at"))
+)
+REMOVE_INSTANCE = delete(instances).where(_whole_key(instances))
+
+# Bindings
+
+READ_BINDING = select(bindings).where(_whole_key(bindings))
+LOCK_BINDING = READ_BINDING.with_for_update()
+READ_BINDINGS = (
+    select(bindings)
+    .where(_is(bindings.c.platform) & _is(bindings.c.instance_id))
+    .order_by(bindings.c.created_at, bindings.c.binding_id)
+)
+ADD_BINDING = (
+    insert_unless(bindings)
+    .on_conflict_do_nothing(index_elements=bindings.primary_key)
+    .returning(true())
+)
+SAVE_BINDING = (
+    update(bindings).where(_whole_key(bindings)).values(_without_key(bindings, "created_at"))
+)
+REMOVE_BINDING = delete(bindings).where(_whole_key(bindings))
+
+# Operations
+
+READ_OPERATION = select(operations).where(operations.c.id == bindparam("key_id"))
+NEWEST_ON_INSTANCE = select(operations).where(_itself).order_by(_newest).limit(1)
+NEWEST_ON_BINDING = select(operations).where(_its_binding).order_by(_newest).limit(1)
+ACTIVE_ON_INSTANCE = select(operations).where(_itself & _in_progress)
+ACTIVE_ON_BINDING = select(operations).where(_its_binding & _in_progress)
+ACTIVE_ON_ANY_BINDING = (
+    select(operations)
+    .where(_on_instance & operations.c.binding_id.is_not(None) & _in_progress)
+    .order_by(_oldest)
+    .limit(1)
+)
+ADD_OPERATION = insert(operations).values(lease_until=_lease_end)
+EXTEND_LEASE = update(operations).where(_held).values(lease_until=_lease_end)
+TAKE_OVER = (
+    update(operations)
+    .where(
+        operations.c.id == bindparam("key_id"),
+        _in_progress,
+        operations.c.lease_until < func.clock_timestamp(),
+    )
+    .values(lease_token=bindparam("lease_token"), lease_until=_lease_end)
+    .returning(operations)
+)
+FINISH_OPERATION = update(operations).where(_held).values(finished_at=func.clock_timestamp())
+
+# The state database itself
+
+READ_REVISION = select(table("alembic_version", column("version_num"), schema=SCHEMA))
+USED_KEYS = union(select(bindings.c.secret_key_id), select(instances.c.tag_key_id))
+ADD_PROOFS = insert_unless(encryption_keys).on_conflict_do_nothing()
+READ_PROOFS = select(encryption_keys)
