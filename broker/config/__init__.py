@@ -7,7 +7,9 @@ Banned here: connecting to anything, and being imported by anything but ``bootst
 """
 
 from broker.config.catalog import load_catalog, parse_catalog
+from broker.config.environment import load_settings
 from broker.config.problems import ConfigurationError, Problem
+from broker.config.servers import load_servers
 from broker.config.settings import (
     EncryptionKey,
     LogFormat,
@@ -27,5 +29,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "load_catalog",
+    "load_servers",
+    "load_settings",
     "parse_catalog",
 ]

@@ -74,7 +74,7 @@ def parse_catalog_file(text: str, source: str) -> CatalogFile:
         raise ConfigurationError(problems)
     offerings = document.data["offerings"]
     lines = {
-        plan["id"]: document.where("offerings", number, "plans", index)
+        plan["id"]: document.where(("offerings", number, "plans", index))
         for number, offering in enumerate(offerings)
         for index, plan in enumerate(offering["plans"])
     }

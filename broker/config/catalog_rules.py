@@ -15,7 +15,7 @@ from broker.config.units import parse_duration, parse_size
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from broker.config.documents import Document, Path
+    from broker.config.documents import Document, DocumentPath
     from broker.config.problems import Problem
 
 DEFAULT_ROLES = {"read-write": "write", "read-only": "read"}
@@ -42,7 +42,7 @@ def _broken_rules(document: Document) -> Iterator[Problem]:
     yield from _unique_ids(document)
     yield from _unique_names(document, offerings, ("offerings",), "offering")
     for number, offering in enumerate(offerings):
-        path: Path = ("offerings", number, "plans")
+        path: DocumentPath = ("offerings", number, "plans")
         yield from _unique_names(document, offering["plans"], path, "plan of this offering")
         for index, plan in enumerate(offering["plans"]):
             yield from _update_to(document, plan, offering["plans"], (*path, index, "update_to"))
@@ -61,10 +61,10 @@ def _unique_ids(document: Document) -> Iterator[Problem]:
         if key in seen:
             message = f"the id {item['id']!r} is already used at {seen[key]}; make a new GUID."
             yield document.problem(path, message)
-        seen.setdefault(key, document.where(*path))
+        seen.setdefault(key, document.where(path))
 
 
-def _identified(offerings: list[dict[str, Any]]) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _identified(offerings: list[dict[str, Any]]) -> Iterator[tuple[DocumentPath, dict[str, Any]]]:
     for number, offering in enumerate(offerings):
         yield ("offerings", number, "id"), offering
         for index, plan in enumerate(offering["plans"]):
@@ -72,7 +72,7 @@ def _identified(offerings: list[dict[str, Any]]) -> Iterator[tuple[Path, dict[st
 
 
 def _unique_names(
-    document: Document, items: list[dict[str, Any]], path: Path, kind: str
+    document: Document, items: list[dict[str, Any]], path: DocumentPath, kind: str
 ) -> Iterator[Problem]:
     seen: set[str] = set()
     for index, item in enumerate(items):
@@ -83,7 +83,7 @@ def _unique_names(
 
 
 def _update_to(
-    document: Document, plan: dict[str, Any], plans: list[dict[str, Any]], path: Path
+    document: Document, plan: dict[str, Any], plans: list[dict[str, Any]], path: DocumentPath
 ) -> Iterator[Problem]:
     by_name = {other["name"]: other for other in plans}
     for index, name in enumerate(plan.get("update_to", ())):
@@ -105,7 +105,7 @@ def _placement(plan: dict[str, Any]) -> tuple[str, str]:
     return plan.get("provider", "shared"), plan.get("pool", "default")
 
 
-def _limits(document: Document, limits: dict[str, Any], path: Path) -> Iterator[Problem]:
+def _limits(document: Document, limits: dict[str, Any], path: DocumentPath) -> Iterator[Problem]:
     name = "connections_per_binding"
     if limits.get(name, 1) > limits["connections"]:
         message = f"{name} ({limits[name]}) must not exceed connections ({limits['connections']})."
@@ -120,7 +120,9 @@ def _limits(document: Document, limits: dict[str, Any], path: Path) -> Iterator[
         yield document.problem((*path, name), message)
 
 
-def _extensions(document: Document, extensions: dict[str, Any], path: Path) -> Iterator[Problem]:
+def _extensions(
+    document: Document, extensions: dict[str, Any], path: DocumentPath
+) -> Iterator[Problem]:
     allowed = extensions.get("allowed", [])
     for index, name in enumerate(extensions.get("default", [])):
         if name not in allowed:
@@ -129,7 +131,9 @@ def _extensions(document: Document, extensions: dict[str, Any], path: Path) -> I
             yield document.problem((*path, "default", index), message)
 
 
-def _bindings(document: Document, bindings: dict[str, Any], path: Path) -> Iterator[Problem]:
+def _bindings(
+    document: Document, bindings: dict[str, Any], path: DocumentPath
+) -> Iterator[Problem]:
     roles = bindings.get("roles", DEFAULT_ROLES)
     default = bindings.get("default_role")
     if default is not None and default not in roles:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from jsonschema.protocols import Validator
 
-Path = tuple[str | int, ...]
+DocumentPath = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +45,26 @@ class Document:
 
     data: Any
     source: str
-    lines: Mapping[Path, int]
+    lines: Mapping[DocumentPath, int]
 
-    def where(self, *path: str | int) -> str:
+    def at(self, path: DocumentPath) -> Any:
+        """Return what is at this path."""
+        node = self.data
+        for part in path:
+            node = node[part]
+        return node
+
+    def where(self, path: DocumentPath) -> str:
         """Return ``file:line`` of what is at this path, or of the nearest thing around it."""
         return f"{self.source}:{self.line(path)}"
 
-    def line(self, path: Path) -> int:
+    def line(self, path: DocumentPath) -> int:
         """Return the line of what is at this path, or of the nearest thing around it."""
         return _nearest(self.lines, path)
 
-    def problem(self, path: Path, message: str) -> Problem:
+    def problem(self, path: DocumentPath, message: str) -> Problem:
         """Return a problem with what is at this path."""
-        return Problem(self.where(*path), message)
+        return Problem(self.where(path), message)
 
 
 def parse_document(text: str, source: str, *, schema: str, confidential: bool = False) -> Document:
@@ -108,7 +115,7 @@ def _marked(source: str, exc: MarkedYAMLError) -> str:
     return source if mark is None else f"{source}:{mark.line + 1}"
 
 
-def _nearest(lines: Mapping[Path, int], path: Path) -> int:
+def _nearest(lines: Mapping[DocumentPath, int], path: DocumentPath) -> int:
     while path not in lines:
         path = path[:-1]
     return lines[path]
@@ -119,10 +126,10 @@ class _Reader:
 
     def __init__(self, source: str) -> None:
         self.source = source
-        self.lines: dict[Path, int] = {(): 1}
+        self.lines: dict[DocumentPath, int] = {(): 1}
         self.problems: list[Problem] = []
 
-    def read(self, node: Any, path: Path) -> Any:
+    def read(self, node: Any, path: DocumentPath) -> Any:
         if isinstance(node, CommentedMap):
             return self._mapping(node, path)
         if isinstance(node, CommentedSeq):
@@ -131,7 +138,7 @@ class _Reader:
             return [self.read(value, (*path, index)) for index, value in enumerate(node)]
         return None if node is None else self._scalar(node, path)
 
-    def _mapping(self, node: CommentedMap, path: Path) -> dict[str, Any]:
+    def _mapping(self, node: CommentedMap, path: DocumentPath) -> dict[str, Any]:
         for key in node:
             if not isinstance(key, str):
                 self._refuse(path, f"the key {key} of {path_text(path)} must be text; quote it.")
@@ -139,7 +146,7 @@ class _Reader:
                 self.lines[*path, key] = node.lc.key(key)[0] + 1
         return {str(key): self.read(value, (*path, str(key))) for key, value in node.items()}
 
-    def _scalar(self, node: Any, path: Path) -> Any:
+    def _scalar(self, node: Any, path: DocumentPath) -> Any:
         # In this order: the library's booleans with an anchor are integers, too.
         for kinds, plain in (
             ((bool, ScalarBoolean), bool),
@@ -152,7 +159,7 @@ class _Reader:
         self._refuse(path, f"{path_text(path)} is a date, a tag or no finite number; quote it.")
         return None
 
-    def _refuse(self, path: Path, message: str) -> None:
+    def _refuse(self, path: DocumentPath, message: str) -> None:
         self.problems.append(Problem(f"{self.source}:{_nearest(self.lines, path)}", message))
 
 

@@ -12,6 +12,8 @@ from broker.config.problems import ConfigurationError, Problem
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from broker.config.documents import Document, DocumentPath
+
 MAX_FILE_BYTES = 4 * 1024 * 1024
 """Far more than any catalog; keeps a device file from filling the memory."""
 
@@ -54,3 +56,31 @@ def read_secret(path: Path, *, where: str) -> str:
     if not secret:
         raise ConfigurationError([Problem(where, f"the file {path} is empty.")])
     return secret
+
+
+def inline_or_file(
+    document: Document, path: DocumentPath, key: str, *, directory: Path, required: bool = False
+) -> str | None:
+    """Return a value that stands in a document, or in a file that the document names.
+
+    Args:
+        document: What the operator wrote.
+        path: Where the entry is in it.
+        key: Its key for the value itself; the one for a file ends in ``_file``.
+        directory: What a relative file name is relative to.
+        required: One of the two keys has to be there.
+
+    Raises:
+        ConfigurationError: Both are there, none is though it has to be, or the file cannot be used.
+    """
+    entry = document.at(path)
+    inline, file = entry.get(key), entry.get(f"{key}_file")
+    if inline is not None and file is not None:
+        message = f"has both {key} and {key}_file; keep one of them."
+        raise ConfigurationError([document.problem((*path, f"{key}_file"), message)])
+    if file is not None:
+        return read_secret(directory / file, where=document.where((*path, f"{key}_file")))
+    if inline is None and required:
+        message = f"lacks {key}, or {key}_file with the name of a file that holds it."
+        raise ConfigurationError([document.problem(path, message)])
+    return None if inline is None else str(inline)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,15 @@ class ConfigurationError(Exception):
         heading = "1 problem" if count == 1 else f"{count} problems"
         lines = (f"  {problem}" for problem in self.problems)
         super().__init__("\n".join([f"{heading} in the configuration:", *lines]))
+
+
+def attempt(problems: list[Problem], read: Callable[[], _T]) -> _T | None:
+    """Return what ``read`` returns; if it fails, add its problems to the list, for ``None``."""
+    try:
+        return read()
+    except ConfigurationError as exc:
+        problems.extend(exc.problems)
+        return None
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
