@@ -1,0 +1,58 @@
+"""The ASGI application: routes behind the gate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+
+from broker import __version__
+from broker.api import errors, health, routes
+from broker.api.gate import Gate
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from broker.api.authentication import Authenticator
+    from broker.api.catalog import CatalogDocument
+    from broker.service.context import Broker
+
+
+def create_app(
+    *,
+    broker: Broker,
+    catalog: CatalogDocument,
+    authenticator: Authenticator,
+    check_ready: Callable[[], Awaitable[None]],
+    max_body_bytes: int,
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
+) -> FastAPI:
+    """Build the application.
+
+    Args:
+        broker: What the verbs work with.
+        catalog: The rendered catalog.
+        authenticator: Knows the platforms.
+        check_ready: Raises a ``BrokerError`` that says why the broker cannot work.
+        max_body_bytes: The largest request body.
+        lifespan: Opens and closes what the broker works with.
+    """
+    app = FastAPI(
+        title="pgbroker",
+        summary="Open Service Broker API 2.17 for PostgreSQL",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        strict_content_type=False,
+        lifespan=lifespan,
+    )
+    app.state.broker = broker
+    app.state.catalog = catalog
+    app.state.check_ready = check_ready
+    app.include_router(health.router)
+    app.include_router(routes.router)
+    errors.install(app)
+    app.add_middleware(Gate, authenticator=authenticator, max_body_bytes=max_body_bytes)
+    return app

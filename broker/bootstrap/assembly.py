@@ -1,0 +1,145 @@
+"""From settings to an application that can be served."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from broker.api.app import create_app
+from broker.api.authentication import Authenticator
+from broker.api.catalog import CatalogDocument
+from broker.api.parameters import check_parameters
+from broker.domain.database import Endpoint
+from broker.operations.runner import OperationRunner
+from broker.postgres.engine import PostgresEngine
+from broker.providers.shared import SharedServer, SharedServers
+from broker.service.context import Broker
+from broker.store.encryption import KeyRing
+from broker.store.store import PostgresStore
+from broker.store.tags import EncryptedTags
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from fastapi import FastAPI
+
+    from broker.config import ServerSettings, Settings
+
+log = structlog.get_logger()
+
+RETRY_STEPS_FOR = timedelta(seconds=5)
+"""How long a step is repeated while its server is down, full or locked."""
+
+DRAIN_WITHIN = timedelta(seconds=20)
+"""How long running operations get at shutdown; Kubernetes kills after 30 seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """A broker, put together but not opened; the application's lifespan opens and closes it.
+
+    Attributes:
+        app: The ASGI application.
+        readiness: Whether the state can be used.
+    """
+
+    app: FastAPI
+    readiness: Readiness
+
+
+class Readiness:
+    """Whether the state database can be used: reached, of our schema, and every secret readable."""
+
+    def __init__(self, store: PostgresStore) -> None:
+        self._store = store
+        self._keys_verified = False
+
+    async def check(self) -> None:
+        """Look, in one round trip once the keys have been verified.
+
+        Raises:
+            StateUnavailable: It cannot be reached, or its schema is not the code's.
+            PermanentFailure: It holds secrets of a key that is missing or another one.
+        """
+        await self._store.check()
+        if not self._keys_verified:
+            await self._store.verify_keys()
+            self._keys_verified = True
+
+
+def assemble(settings: Settings) -> Assembly:
+    """Put a broker together; nothing is connected yet."""
+    keys = KeyRing([(key.id, key.key) for key in settings.encryption_keys])
+    store = PostgresStore(settings.state_dsn.reveal(), keys)
+    readiness = Readiness(store)
+    engines = tuple(
+        PostgresEngine(server.name, server.admin_dsn.reveal()) for server in settings.servers
+    )
+    servers = SharedServers(map(_shared_server, settings.servers, engines))
+    runner = OperationRunner(
+        store=store,
+        servers=servers,
+        catalog=settings.catalog,
+        tags=EncryptedTags(keys),
+        lease=settings.lease,
+        retry_for=RETRY_STEPS_FOR,
+    )
+    broker = Broker(
+        catalog=settings.catalog,
+        store=store,
+        servers=servers,
+        runner=runner,
+        clock=_now,
+        check_parameters=check_parameters,
+        window=settings.sync_window,
+        lease=settings.lease,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(store.close)
+            for engine in engines:
+                stack.push_async_callback(engine.close)
+                await engine.open()
+            yield
+            unfinished = await runner.drain(within=DRAIN_WITHIN)
+            if unfinished:
+                log.warning("operations left to be taken over", count=unfinished)
+
+    app = create_app(
+        broker=broker,
+        catalog=CatalogDocument.of(settings.catalog, modified=settings.catalog_modified),
+        authenticator=Authenticator(
+            (platform.name, platform.username, password.reveal())
+            for platform in settings.platforms
+            for password in platform.passwords
+        ),
+        check_ready=readiness.check,
+        max_body_bytes=settings.max_body_bytes,
+        lifespan=lifespan,
+    )
+    return Assembly(app, readiness)
+
+
+def _shared_server(server: ServerSettings, engine: PostgresEngine) -> SharedServer:
+    return SharedServer(
+        name=server.name,
+        pool=server.pool,
+        endpoint=Endpoint(
+            host=server.host,
+            port=server.port,
+            sslmode=server.sslmode,
+            ca_certificate=server.ca_certificate,
+        ),
+        engine=engine,
+        max_databases=server.max_databases,
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,91 @@
+"""Preparing and checking the configured servers, for ``pgbroker servers``."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from broker.domain.errors import BrokerError, NotFound
+from broker.postgres.prepare import Finding, check, prepare_for
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from broker.config import ServerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found on one server.
+
+    Attributes:
+        server: Its name.
+        findings: What an operator should know; none is good.
+    """
+
+    server: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def unfit(self) -> bool:
+        """Whether tenants would not be fenced, or the broker could not work."""
+        return any(finding.severity == "error" for finding in self.findings)
+
+
+async def check_all(servers: Sequence[ServerSettings]) -> list[Report]:
+    """Look at all servers at once, each as the broker's own role."""
+    return await asyncio.gather(*map(_check, servers))
+
+
+async def _check(server: ServerSettings) -> Report:
+    try:
+        return Report(server.name, tuple(await check(server.admin_dsn.reveal())))
+    except BrokerError as exc:
+        unreachable = Finding(
+            subject="connection",
+            severity="error",
+            message=exc.description,
+            remedy="Check its admin_dsn, and whether the server runs.",
+        )
+        return Report(server.name, (unreachable,))
+
+
+async def prepare_server(
+    servers: Sequence[ServerSettings], name: str, superuser_dsn_file: Path
+) -> None:
+    """Prepare one server with the role, password and database its ``admin_dsn`` names.
+
+    Args:
+        servers: The configured ones.
+        name: Which of them.
+        superuser_dsn_file: Holds a superuser's connection string.
+
+    Raises:
+        NotFound: There is no server of that name, or no such file.
+        BrokerError: The server cannot be reached, or would not be fenced.
+    """
+    server = next((server for server in servers if server.name == name), None)
+    if server is None:
+        known = ", ".join(server.name for server in servers)
+        raise NotFound(f"There is no server {name!r} in the servers file; it has: {known}.")
+    try:
+        superuser_dsn = superuser_dsn_file.read_text("utf-8").strip()
+    except OSError as exc:
+        raise NotFound(f"{superuser_dsn_file} cannot be read: {exc.strerror}.") from exc
+    await prepare_for(server.admin_dsn.reveal(), superuser_dsn=superuser_dsn)
+
+
+def findings_table(reports: Sequence[Report]) -> Table:
+    """Return a table with a line for each finding, or one that says all is well."""
+    table = Table("server", "", "what", "finding", "remedy", box=None, pad_edge=False)
+    for report in reports:
+        if not report.findings:
+            table.add_row(report.server, "[green]ok[/]", "", "fit for tenants", "")
+        for finding in report.findings:
+            mark = "[red]error[/]" if finding.severity == "error" else "[yellow]warning[/]"
+            table.add_row(report.server, mark, finding.subject, finding.message, finding.remedy)
+    return table
