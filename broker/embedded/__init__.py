@@ -8,7 +8,8 @@ this server with the same unprivileged role, and through the same code, as to an
 
 from broker.embedded.errors import EmbeddedPostgresError
 from broker.embedded.locations import default_cache_directory, default_data_directory
-from broker.embedded.server import EmbeddedPostgres, StopMode
+from broker.embedded.postmaster import StopMode
+from broker.embedded.server import EmbeddedPostgres
 
 __all__ = [
     "EmbeddedPostgres",

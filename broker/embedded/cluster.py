@@ -6,9 +6,9 @@
       pgdata/               PostgreSQL's own data directory
       superuser-password    mode 0600
       port                  the last port, so that credentials handed out stay valid
-      server.log            of this start; server.log.1 of the one before
+      server.log            of this start
       ca.crt server.crt server.key
-      lock                  held while a broker uses the cluster
+      lock                  held while a broker uses the cluster; marks the directory as ours
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import fcntl
 import os
 import secrets
 import shutil
-import socket
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from broker.embedded.configuration import HOST, SUPERUSER
+from broker.embedded.configuration import SUPERUSER
 from broker.embedded.errors import EmbeddedPostgresError
+from broker.embedded.port import choose_port
 
 if TYPE_CHECKING:
     from broker.embedded.account import Account
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 # The kernel's sun_path has 108 bytes, the last one NUL; the name is the longest the server makes.
 _SOCKET_PATH_LIMIT = 107
 _SOCKET_NAME = ".s.PGSQL.65535.lock"
+
+_LOG_TAIL = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +66,7 @@ class Cluster:
         Raises:
             EmbeddedPostgresError: The directory cannot be used, or another process has it.
         """
-        remedy = "Choose another directory with --data-dir."
-        try:
-            self.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-            self.account.require_access(self.directory.parent, remedy=remedy)
-            self.account.own(self.directory)
-            self.directory.chmod(0o700)
-            file = (self.directory / "lock").open("a+", encoding="ascii")
-        except OSError as exc:
-            raise EmbeddedPostgresError(
-                f"Cannot keep PostgreSQL in {self.directory}: {exc.strerror}. {remedy}"
-            ) from exc
+        file = self._open_lock()
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -120,15 +112,18 @@ class Cluster:
         return file.read_text("ascii")
 
     def choose_port(self) -> int:
-        """Return the port of the last start if it is free, else a free one, and remember it."""
+        """Return the port of the last start if it is free, else a free one, and remember it.
+
+        Raises:
+            EmbeddedPostgresError: There is hardly a free one left.
+        """
         file = self.directory / "port"
+        remembered = None
         with contextlib.suppress(OSError, ValueError):
-            if _is_free(port := int(file.read_text("ascii"))):
-                return port
-        with socket.socket() as probe:
-            probe.bind((HOST, 0))
-            port = int(probe.getsockname()[1])
-        self._write(file, str(port))
+            remembered = int(file.read_text("ascii"))
+        port = choose_port(remembered)
+        if port != remembered:
+            self._write(file, str(port))
         return port
 
     def socket_directory(self) -> Path:
@@ -139,15 +134,35 @@ class Cluster:
         self.account.own(short)
         return short
 
-    def rotate_log(self) -> None:
-        """Keep the log of the start before, so that a crash can be looked into afterwards."""
-        with contextlib.suppress(FileNotFoundError):
-            self.log.replace(self.log.with_name("server.log.1"))
+    def log_tail(self) -> str:
+        """Return a sentence with the last lines of the server's log, for an error message."""
+        lines = self.log.read_text("utf-8", "replace").splitlines()[-_LOG_TAIL:]
+        return "\n".join((f"The end of {self.log}:", *lines))
 
     def configure(self, *, settings: str, hba: str) -> None:
         """Write ``postgresql.conf`` and ``pg_hba.conf``."""
         self._write(self.pgdata / "postgresql.conf", settings)
         self._write(self.pgdata / "pg_hba.conf", hba)
+
+    def _open_lock(self) -> IO[str]:
+        remedy = "Choose another directory with --data-dir."
+        marker = self.directory / "lock"
+        try:
+            nearest = next(step for step in self.directory.parents if step.exists())
+            self.account.require_access(nearest, remedy=remedy)
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # What is somebody else's must neither change hands nor be closed to them.
+            if not marker.exists() and any(self.directory.iterdir()):
+                raise EmbeddedPostgresError(
+                    f"{self.directory} is not empty and was not made by pgbroker. {remedy}"
+                )
+            self.account.own(self.directory)
+            self.directory.chmod(0o700)
+            return marker.open("a+", encoding="ascii")
+        except OSError as exc:
+            raise EmbeddedPostgresError(
+                f"Cannot keep PostgreSQL in {self.directory}: {exc.strerror}. {remedy}"
+            ) from exc
 
     async def _initialise(self, binaries: Binaries, *, sync: bool) -> None:
         # initdb leaves a directory that looks like a cluster when it is killed; a rename does not.
@@ -179,14 +194,3 @@ class Cluster:
             stream.write(content)
         self.account.own(Path(name))
         Path(name).replace(file)
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        # As the server does; otherwise connections in TIME_WAIT would make the port look taken.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True

@@ -36,8 +36,9 @@ def server_settings(
         # Connections that never authenticate count against max_connections until then.
         "authentication_timeout": "10s",
         "max_connections": "200",
-        "timezone": "UTC",
-        "log_timezone": "UTC",
+        # Built in; every other zone, UTC too, needs files that a slim container may lack.
+        "timezone": "GMT",
+        "log_timezone": "GMT",
         "log_line_prefix": "%m [%p] %q%u@%d ",
     }
     if tls:
