@@ -9,6 +9,7 @@ Banned here: connecting to anything, and being imported by anything but ``bootst
 from broker.config.catalog import load_catalog, parse_catalog
 from broker.config.environment import load_settings
 from broker.config.problems import ConfigurationError, Problem
+from broker.config.report import check_catalog, print_problems
 from broker.config.servers import load_servers
 from broker.config.settings import (
     EncryptionKey,
@@ -28,8 +29,10 @@ __all__ = [
     "Problem",
     "ServerSettings",
     "Settings",
+    "check_catalog",
     "load_catalog",
     "load_servers",
     "load_settings",
     "parse_catalog",
+    "print_problems",
 ]

@@ -81,15 +81,19 @@ def _state_dsn(env: Environment) -> Secret:
 
 
 def _servers(env: Environment) -> tuple[ServerSettings, ...]:
-    path = env.required("SERVERS_FILE")
-    if path is None:
+    name = env.required("SERVERS_FILE")
+    if name is None:
         return ()
-    return attempt(env.problems, lambda: load_servers(Path(path))) or ()
+    path, where = Path(name), "PGBROKER_SERVERS_FILE"
+    return attempt(env.problems, lambda: load_servers(path, where=where)) or ()
 
 
 def _catalog(env: Environment, servers: tuple[ServerSettings, ...]) -> tuple[Catalog, datetime]:
     path = Path(env.text("CATALOG_FILE") or DEFAULT_CATALOG)
-    file = attempt(env.problems, lambda: parse_catalog_file(read_text(path), str(path)))
+    where = "PGBROKER_CATALOG_FILE"
+    file = attempt(
+        env.problems, lambda: parse_catalog_file(read_text(path, where=where), str(path))
+    )
     if file is None:
         return Catalog(()), datetime.min.replace(tzinfo=UTC)
     pools = {server.pool for server in servers}
@@ -105,19 +109,20 @@ def _catalog(env: Environment, servers: tuple[ServerSettings, ...]) -> tuple[Cat
 
 
 def _platforms(env: Environment) -> tuple[PlatformSettings, ...]:
-    path = env.text("PLATFORMS_FILE")
-    if path is not None:
+    file = env.text("PLATFORMS_FILE")
+    if file is not None:
         for name in ("PLATFORM_NAME", "USERNAME", "PASSWORD", "PASSWORD_NEXT"):
             if env.given(name):
                 env.refuse(name, "has no effect beside PGBROKER_PLATFORMS_FILE; keep one of them.")
-        return attempt(env.problems, lambda: load_platforms(Path(path))) or ()
+        path, where = Path(file), "PGBROKER_PLATFORMS_FILE"
+        return attempt(env.problems, lambda: load_platforms(path, where=where)) or ()
     name = env.value("PLATFORM_NAME", label)
     username, password = env.required("USERNAME"), env.required("PASSWORD")
-    given = (password, env.text("PASSWORD_NEXT"))
-    passwords = [text for text in given if text is not None]
-    for key, message in credential_problems(username or "", passwords):
-        env.refuse(key.upper(), message)
-    return (PlatformSettings(name, username or "", tuple(Secret(text) for text in passwords)),)
+    next_password = env.text("PASSWORD_NEXT")
+    for key, message in credential_problems(username or "", password, next_password):
+        env.refuse("PASSWORD_NEXT" if key == "next_password" else key.upper(), message)
+    passwords = tuple(Secret(text) for text in (password, next_password) if text is not None)
+    return (PlatformSettings(name, username or "", passwords),)
 
 
 def _encryption_keys(env: Environment) -> tuple[EncryptionKey, ...]:

@@ -14,7 +14,7 @@ from broker.config.settings import PlatformSettings
 from broker.domain.credentials import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from broker.config.documents import Document
@@ -23,13 +23,17 @@ if TYPE_CHECKING:
 MIN_PASSWORD_LENGTH = 12
 
 
-def load_platforms(path: Path) -> tuple[PlatformSettings, ...]:
+def load_platforms(path: Path, *, where: str | None = None) -> tuple[PlatformSettings, ...]:
     """Read a platforms file.
+
+    Args:
+        path: The file.
+        where: What named it, for messages; the file itself when there is nothing else.
 
     Raises:
         ConfigurationError: It, or a file it names, cannot be read or used.
     """
-    return parse_platforms(read_text(path), str(path), directory=path.parent)
+    return parse_platforms(read_text(path, where=where), str(path), directory=path.parent)
 
 
 def parse_platforms(text: str, source: str, *, directory: Path) -> tuple[PlatformSettings, ...]:
@@ -55,11 +59,13 @@ def parse_platforms(text: str, source: str, *, directory: Path) -> tuple[Platfor
     return tuple(platforms)
 
 
-def credential_problems(username: str, passwords: Sequence[str]) -> Iterator[tuple[str, str]]:
+def credential_problems(
+    username: str, password: str | None, next_password: str | None
+) -> Iterator[tuple[str, str]]:
     """Say what is wrong with a platform's user name and passwords.
 
     Yields:
-        ``username`` or ``password``, and what is wrong with it.
+        The argument's name, and what is wrong with it.
 
     See RFC 7617, section 2: a user name cannot contain a colon, and neither may contain control
     characters.
@@ -67,15 +73,18 @@ def credential_problems(username: str, passwords: Sequence[str]) -> Iterator[tup
     if ":" in username or not username.isprintable():
         rule = "must not contain a colon or a control character"
         yield "username", f"{rule}: Basic authentication has no way to send it."
-    if any(not password.isprintable() for password in passwords):
-        yield "password", "must not contain a control character or a line end."
-    if any(len(password) < MIN_PASSWORD_LENGTH for password in passwords):
-        rule = f"must have at least {MIN_PASSWORD_LENGTH} characters"
-        yield "password", f"{rule}; make one with 'openssl rand -hex 24'."
-    if username in passwords:
-        yield "password", "must not be the user name."
-    if len(set(passwords)) < len(passwords):
-        yield "password", "must differ from the one that replaces it."
+    for name, value in (("password", password), ("next_password", next_password)):
+        if value is None:
+            continue
+        if not value.isprintable():
+            yield name, "must not contain a control character or a line end."
+        if len(value) < MIN_PASSWORD_LENGTH:
+            rule = f"must have at least {MIN_PASSWORD_LENGTH} characters"
+            yield name, f"{rule}; make one with 'openssl rand -hex 24'."
+        if value == username:
+            yield name, "must not be the user name."
+    if next_password is not None and next_password == password:
+        yield "next_password", "must differ from the password it will replace."
 
 
 def _platform(
@@ -92,13 +101,16 @@ def _platform(
 
     first = attempt(problems, lambda: read("password", required=True))
     second = attempt(problems, lambda: read("next_password", required=False))
-    passwords = [password for password in (first, second) if password is not None]
     problems.extend(
-        document.problem((*path, key), f"{key} {message}")
-        for key, message in credential_problems(entry["username"], passwords)
+        document.problem((*path, _written(entry, key)), f"{key} {message}")
+        for key, message in credential_problems(entry["username"], first, second)
     )
-    secrets = tuple(Secret(password) for password in passwords)
-    return PlatformSettings(entry["name"], entry["username"], secrets)
+    passwords = tuple(Secret(text) for text in (first, second) if text is not None)
+    return PlatformSettings(entry["name"], entry["username"], passwords)
+
+
+def _written(entry: dict[str, Any], key: str) -> str:
+    return key if key in entry else f"{key}_file"
 
 
 def _shared(document: Document, platforms: list[PlatformSettings]) -> Iterator[Problem]:

@@ -24,13 +24,17 @@ if TYPE_CHECKING:
 _PLAIN = ("host", "port", "pool", "sslmode", "max_databases")
 
 
-def load_servers(path: Path) -> tuple[ServerSettings, ...]:
+def load_servers(path: Path, *, where: str | None = None) -> tuple[ServerSettings, ...]:
     """Read a servers file.
+
+    Args:
+        path: The file.
+        where: What named it, for messages; the file itself when there is nothing else.
 
     Raises:
         ConfigurationError: It, or a file it names, cannot be read or used.
     """
-    return parse_servers(read_text(path), str(path), directory=path.parent)
+    return parse_servers(read_text(path, where=where), str(path), directory=path.parent)
 
 
 def parse_servers(text: str, source: str, *, directory: Path) -> tuple[ServerSettings, ...]:

@@ -160,14 +160,17 @@ class Environment:
 
     def check_names(self) -> None:
         """Note every variable that begins like ours and is none: most are misspelt."""
-        known = [
-            *_BY_NAME,
-            *(f"{variable.name}_FILE" for variable in VARIABLES if variable.secret),
-        ]
+        known = [variable.name for variable in VARIABLES]
+        known += [f"{variable.name}_FILE" for variable in VARIABLES if variable.secret]
+        short_names = [name.removeprefix(PREFIX) for name in known]
         for name, value in self.environ.items():
             if name.startswith(PREFIX) and name not in known and not _foreign(name, value):
-                hint = did_you_mean(name, known) or " See docs/configuration.md."
-                self.refuse(name.removeprefix(PREFIX), f"there is no such setting.{hint}")
+                # Without the prefix, which makes all of them look alike.
+                short = name.removeprefix(PREFIX)
+                hint = did_you_mean(short, short_names).replace("'", f"'{PREFIX}", 1)
+                self.refuse(
+                    short, f"there is no such setting.{hint or ' See docs/configuration.md.'}"
+                )
 
 
 def _foreign(name: str, value: str) -> bool:
