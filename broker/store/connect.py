@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
@@ -12,13 +13,12 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
     from sqlalchemy.pool import ConnectionPoolEntry
 
-CONNECT_TIMEOUT = 5
-"""Seconds to make a connection, and to wait for a free one of the pool."""
+PATIENCE = timedelta(seconds=5)
+"""How long to wait for a connection, for a free one of the pool, and for a lock."""
 
 _SETTINGS = {
     "TimeZone": "UTC",
     "statement_timeout": "10s",
-    "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "60s",
 }
 _SILENCE = {
@@ -30,19 +30,22 @@ _SILENCE = {
 }
 
 
-def create_engine(dsn: str, *, pool_size: int, **settings: str) -> AsyncEngine:
+def create_engine(
+    dsn: str, *, pool_size: int, patience: timedelta = PATIENCE, **settings: str
+) -> AsyncEngine:
     """Create a pooled engine; no connection is made yet.
 
     Args:
         dsn: A libpq connection string or URI (PostgreSQL manual, "Connection Strings").
         pool_size: The most connections at a time.
+        patience: How long to wait for a connection, for a free one of the pool, and for a lock.
         settings: PostgreSQL settings of every session, over the ones for serving.
     """
     engine = create_async_engine(
         "postgresql+psycopg://",
         connect_args={
             "application_name": "pgbroker",
-            "connect_timeout": CONNECT_TIMEOUT,
+            "connect_timeout": max(1, round(patience.total_seconds())),
             **_SILENCE,
         },
         # Values must not reach a log line through an exception's text.
@@ -50,7 +53,7 @@ def create_engine(dsn: str, *, pool_size: int, **settings: str) -> AsyncEngine:
         isolation_level="READ COMMITTED",
         max_overflow=0,
         pool_size=pool_size,
-        pool_timeout=CONNECT_TIMEOUT,
+        pool_timeout=patience.total_seconds(),
         pool_use_lifo=True,
         use_native_hstore=False,
     )
@@ -70,7 +73,8 @@ def create_engine(dsn: str, *, pool_size: int, **settings: str) -> AsyncEngine:
         entry: ConnectionPoolEntry,  # noqa: ARG001 - SQLAlchemy passes it
     ) -> None:
         cursor = connection.cursor()
-        for name, value in (_SETTINGS | settings).items():
+        lock_timeout = {"lock_timeout": f"{patience.total_seconds() * 1000:.0f}ms"}
+        for name, value in (_SETTINGS | lock_timeout | settings).items():
             cursor.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
         cursor.close()
         connection.commit()

@@ -82,6 +82,9 @@ def schema_differs(found: str | None, wanted: str) -> StateUnavailable:
     )
 
 
+_BUSY = "The broker's state database is busy; nothing has been changed. Try again in a moment."
+
+_IMPATIENT = {"55P03", "57014"}
 _ACTIVE_INDEXES = {"operations_one_per_instance", "operations_one_per_binding"}
 _UNDEFINED = {"42P01", "42703", "3F000"}
 _RETRYABLE_CLASSES = {"08", "25", "40", "53", "55", "57", "58"}
@@ -93,9 +96,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except sa.TimeoutError as exc:
-        raise StateUnavailable(
-            "All connections to the state database are busy; try again in a moment."
-        ) from exc
+        raise StateUnavailable(_BUSY) from exc
     except sa.DBAPIError as exc:
         error = _translate(exc)
         if error is None:
@@ -113,6 +114,8 @@ def _translate(exc: sa.DBAPIError) -> BrokerError | None:
         return _violation(exc)
     if state in _UNDEFINED:
         return StateUnavailable(SCHEMA_MISSING)
+    if state in _IMPATIENT:
+        return StateUnavailable(_BUSY)
     if exc.connection_invalidated or (state or "08")[:2] in _RETRYABLE_CLASSES:
         return StateUnavailable()
     return None

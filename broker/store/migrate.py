@@ -5,6 +5,7 @@ The revisions are in ``migrations/versions`` (Alembic), shipped with the package
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -24,7 +25,8 @@ from broker.store.tables import SCHEMA
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-_LOCK_TIMEOUT = "120s"
+_PATIENCE = timedelta(minutes=2)
+"""How long to wait for another replica's migration."""
 
 
 @cache
@@ -50,7 +52,7 @@ async def migrate(dsn: str) -> list[str]:
     Raises:
         StateUnavailable: The database cannot be reached, or is newer than the code.
     """
-    engine = create_engine(dsn, pool_size=1, lock_timeout=_LOCK_TIMEOUT, statement_timeout="0")
+    engine = create_engine(dsn, pool_size=1, patience=_PATIENCE, statement_timeout="0")
     try:
         with translated():
             async with engine.begin() as connection:

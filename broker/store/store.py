@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from broker.store import rows
 from broker.store import statements as sql
-from broker.store.connect import create_engine
+from broker.store.connect import PATIENCE, create_engine
 from broker.store.errors import (
     EncryptionKeyMissing,
     EncryptionKeyWrong,
@@ -39,10 +39,13 @@ class PostgresStore:
         dsn: The state database, as a libpq connection string or URI.
         keys: Encrypts and decrypts the secrets of bindings.
         pool_size: The most connections at a time.
+        patience: How long to wait for a connection, for a free one of the pool, and for a lock.
     """
 
-    def __init__(self, dsn: str, keys: KeyRing, *, pool_size: int = 10) -> None:
-        self._engine = create_engine(dsn, pool_size=pool_size)
+    def __init__(
+        self, dsn: str, keys: KeyRing, *, pool_size: int = 10, patience: timedelta = PATIENCE
+    ) -> None:
+        self._engine = create_engine(dsn, pool_size=pool_size, patience=patience)
         # Shares the pool. Without BEGIN and COMMIT a single statement is one round trip, not three.
         self._single = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._keys = keys
