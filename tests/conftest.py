@@ -7,11 +7,15 @@ them where it is, so that a worker that dies takes nothing along.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.postgres import PostgresServer, running_server
+from tests.support.postgres import PostgresServer, running_server, server_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 _RUN = pytest.StashKey[ExitStack]()
 _SERVER = pytest.StashKey[PostgresServer]()
@@ -38,6 +42,13 @@ def pytest_configure_node(node: Any) -> None:
 def postgres(request: pytest.FixtureRequest) -> PostgresServer:
     """Return the run's server, prepared for the broker's role; all tests share it."""
     return _server(request.config)
+
+
+@pytest.fixture
+def servers() -> Iterator[Path]:
+    """Return a directory that a test's own servers can live in, whoever they run as."""
+    with server_directory() as directory:
+        yield directory
 
 
 def _server(config: pytest.Config) -> PostgresServer:

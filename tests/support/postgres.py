@@ -11,7 +11,7 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from broker.embedded import EmbeddedPostgres
@@ -89,31 +89,49 @@ class PostgresServer:
 
 
 @contextmanager
-def running_server() -> Iterator[PostgresServer]:
-    """Run a server in a directory of its own until the context is left.
+def server_directory() -> Iterator[Path]:
+    """Make a directory for servers and remove it afterwards.
 
-    Its directory is directly below the system's temporary directory, because PostgreSQL may run as
-    another user, who cannot enter pytest's. The server dies with this process; the directory of a
-    run that was killed is removed by the next one.
+    It is directly below the system's temporary directory, because PostgreSQL may run as another
+    user, who cannot enter pytest's. What a killed run left behind is removed by the next one.
     """
     _remove_abandoned()
-    directory, lock = _claim_directory()
+    directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    directory.chmod(0o711)  # the server's user has to pass, not to look around
     try:
-        with lock, asyncio.Runner() as runner:
-            chosen = os.environ.get(BIN_VARIABLE)
-            embedded = EmbeddedPostgres(
-                directory / "server",
-                settings=TEST_SETTINGS,
-                postgres_bin=Path(chosen) if chosen else None,
-                broker_role=BROKER_ROLE,
-            )
-            runner.run(embedded.start())
-            try:
-                yield runner.run(_prepared(embedded))
-            finally:
-                runner.run(embedded.stop())
+        with (directory / "in-use").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def embedded_postgres(directory: Path, **settings: str) -> EmbeddedPostgres:
+    """Describe a server of the version under test, for a test that stops or kills it.
+
+    Args:
+        directory: Its data directory, in a ``server_directory``.
+        settings: For ``postgresql.conf``, on top of ``TEST_SETTINGS``.
+    """
+    chosen = os.environ.get(BIN_VARIABLE)
+    return EmbeddedPostgres(
+        directory,
+        settings=TEST_SETTINGS | settings,
+        postgres_bin=Path(chosen) if chosen else None,
+        broker_role=BROKER_ROLE,
+    )
+
+
+@contextmanager
+def running_server() -> Iterator[PostgresServer]:
+    """Run a server until the context is left; it dies with this process, too."""
+    with server_directory() as directory, asyncio.Runner() as runner:
+        embedded = embedded_postgres(directory / "server")
+        runner.run(embedded.start())
+        try:
+            yield runner.run(_prepared(embedded))
+        finally:
+            runner.run(embedded.stop())
 
 
 async def _prepared(embedded: EmbeddedPostgres) -> PostgresServer:
@@ -134,14 +152,6 @@ async def _prepared(embedded: EmbeddedPostgres) -> PostgresServer:
         _superuser_dsn=embedded.superuser_dsn(),
         _broker_password=password,
     )
-
-
-def _claim_directory() -> tuple[Path, IO[bytes]]:
-    directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    directory.chmod(0o711)  # the server's user has to pass, not to look around
-    lock = (directory / "in-use").open("wb")
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    return directory, lock
 
 
 def _remove_abandoned() -> None:
