@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from broker import __version__
 from broker.api import errors, health, routes
+from broker.api.catalog import CatalogShortcut
 from broker.api.gate import Gate
 
 if TYPE_CHECKING:
@@ -54,5 +55,6 @@ def create_app(
     app.include_router(health.router)
     app.include_router(routes.router)
     errors.install(app)
+    app.add_middleware(CatalogShortcut, document=catalog)
     app.add_middleware(Gate, authenticator=authenticator, max_body_bytes=max_body_bytes)
     return app
