@@ -79,7 +79,6 @@ def render_hba(broker_role: str) -> str:
         "local  all       all  reject\n"
         f"host   all       {SUPERUSER}  all  reject\n"
         f'host   all       "{broker_role}"  samehost  scram-sha-256\n'
-        "host   samerole  all  samehost  scram-sha-256\n"
         f'host   postgres,template0,template1,"{broker_role}"  all  all  reject\n'
         "host   all       all  samehost  scram-sha-256\n"
         "host   all       all  all  reject\n"
