@@ -124,6 +124,19 @@ WHERE role.rolname = CURRENT_USER
     )
 
 
+def facts(version: int) -> Composed:
+    """Read what the engine adapts to, in one row."""
+    return SQL("""
+SELECT
+    {version} AS version,
+    role.rolsuper AS is_superuser,
+    pg_catalog.current_setting('data_checksums')::pg_catalog.bool AS data_checksums,
+    {can_set_temp_file_limit} AS can_set_temp_file_limit
+FROM pg_catalog.pg_roles AS role
+WHERE role.rolname = CURRENT_USER
+""").format(version=Literal(version), can_set_temp_file_limit=can_set_temp_file_limit(version))
+
+
 def can_set_temp_file_limit(version: int) -> SQL:
     """Tell whether the current role may limit temporary files, as an SQL condition."""
     if version >= PARAMETER_PRIVILEGES:

@@ -1,10 +1,11 @@
-"""Every statement the engine runs.
+"""The statements the engine runs to look, and those that make and change databases and roles.
 
 Belongs here: SQL text, each statement with one line on its purpose, and the functions that put
-names and values into it, only ever through ``psycopg.sql``.
+names and values into it, only ever through ``psycopg.sql``. Statements that take things away are
+in ``revocation_statements.py``, those about a server as a whole in ``server_statements.py``.
 
-Functions and catalogs are qualified everywhere, although sessions pin ``search_path``: an
-unqualified name resolved in a tenant's schema would run the tenant's code with the broker's rights.
+Functions and catalogs are qualified, although sessions pin ``search_path``: an unqualified name
+resolved in a tenant's schema would run the tenant's code with the broker's rights.
 """
 
 from __future__ import annotations
@@ -12,11 +13,18 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from psycopg.sql import SQL, Composed
+from psycopg.sql import SQL, Composed, Identifier, Literal
+
+from broker.domain.database import Access
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import timedelta
+
     from psycopg import AsyncConnection, AsyncCursor
     from psycopg.rows import TupleRow
+
+    from broker.domain.database import DatabaseSpec, Limits, LoginSpec
 
 PARAMETER_PRIVILEGES = 15
 """The first version with ``GRANT SET ON PARAMETER``."""
@@ -27,19 +35,117 @@ PUBLIC_SCHEMA_OWNED_BY_DATABASE_OWNER = 15
 CREATEROLE_CONFINED = 16
 """The first version in which ``CREATEROLE`` reaches only roles it was given ``ADMIN`` on."""
 
+LARGE_OBJECT_DEFAULTS = 18
+"""The first version with default privileges on large objects."""
+
+INVALID_DATABASE = -2
+"""``datconnlimit`` of a database whose DROP was interrupted."""
+
 SESSION_OPTIONS = (
-    "-c search_path=pg_catalog,pg_temp -c default_transaction_read_only=off "
-    "-c lock_timeout=5s -c statement_timeout=60s"
+    "-c search_path=pg_catalog,pg_temp -c default_transaction_read_only=off -c lock_timeout=5s"
 )
 """What every session of the broker starts with, whatever roles and databases are set to."""
 
 LOCK = SQL("SELECT pg_catalog.pg_advisory_lock(%s)")
-"""Keep every other session of the broker away from one database, until unlocked or gone."""
+"""Keep the broker's other sessions away from one database, until unlocked or gone."""
+
+UNLOCK = SQL("SELECT pg_catalog.pg_advisory_unlock(%s)")
+"""Let them at it again."""
+
+END_FROZEN_HOLDER = SQL("""
+SELECT pg_catalog.pg_terminate_backend(l.pid)
+FROM pg_catalog.pg_locks AS l
+JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+AND a.datname = pg_catalog.current_database() AND l.database = a.datid
+AND (l.classid::pg_catalog.int8 << 32 | l.objid::pg_catalog.int8) = %s
+AND a.state <> 'active'
+AND a.state_change < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %s)
+""")
+"""Disconnect the holder of an advisory lock that has not run anything for so many seconds."""
+
+ROLES = SQL("""
+SELECT
+    r.rolname::pg_catalog.text AS name,
+    pg_catalog.shobj_description(r.oid, 'pg_authid') AS tag
+FROM pg_catalog.pg_roles AS r
+WHERE r.rolname = ANY (%s)
+""")
+"""Look at roles by name."""
+
+DATABASE = SQL("""
+SELECT
+    d.datdba = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER) AS ours,
+    pg_catalog.shobj_description(d.oid, 'pg_database') AS tag,
+    d.datallowconn AS connectable,
+    d.datconnlimit AS connection_limit,
+    o.rolconnlimit AS recorded_limit
+FROM pg_catalog.pg_database AS d
+LEFT JOIN pg_catalog.pg_roles AS o ON o.rolname = d.datname
+WHERE d.datname = %s
+""")
+"""Look at a database."""
+
+LIFTABLE_LIMIT = SQL("""
+SELECT o.rolconnlimit
+FROM pg_catalog.pg_database AS d
+JOIN pg_catalog.pg_roles AS o ON o.rolname = d.datname
+WHERE d.datname = %s AND d.datallowconn AND d.datconnlimit >= 0
+AND d.datdba = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER)
+""")
+"""Look up the connection limit of a database of ours as its plan has it."""
+
+LOGIN = SQL("""
+SELECT
+    u.oid::pg_catalog.int8 AS oid,
+    u.rolsuper OR u.rolcreaterole OR u.rolcreatedb OR NOT EXISTS (
+        SELECT
+        FROM pg_catalog.pg_auth_members AS m
+        JOIN pg_catalog.pg_roles AS g ON g.oid = m.roleid
+        WHERE m.member = u.oid AND g.rolname IN (%(database)s, %(reader)s)
+    ) AS foreign_role
+FROM pg_catalog.pg_roles AS u
+WHERE u.rolname = %(login)s
+""")
+"""Look at a login role."""
+
+SIZE = SQL("SELECT pg_catalog.pg_database_size(%s::pg_catalog.name)")
+"""Measure a database, in bytes."""
+
+EXTENSIONS = SQL("""
+SELECT e.name::pg_catalog.text AS name, v.schema::pg_catalog.text AS schema,
+    v.trusted OR NOT v.superuser AS installable
+FROM pg_catalog.pg_available_extensions AS e
+JOIN pg_catalog.pg_available_extension_versions AS v
+    ON v.name = e.name AND v.version = e.default_version
+WHERE e.name = ANY (%s)
+""")
+"""Look at what the server could install: fixed schema, and whether a superuser is needed."""
+
+UNREADABLE_SCHEMAS = SQL("""
+SELECT n.nspname::pg_catalog.text
+FROM pg_catalog.pg_namespace AS n
+WHERE n.nspname NOT LIKE 'pg\\_%%' AND n.nspname <> 'information_schema'
+AND pg_catalog.pg_has_role(n.nspowner, 'USAGE')
+AND NOT pg_catalog.has_schema_privilege(%s::pg_catalog.name, n.oid, 'USAGE')
+""")
+"""List the schemas a reader may not use."""
+
+UNREADABLE_RELATIONS = SQL("""
+SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname NOT LIKE 'pg\\_%%' AND n.nspname <> 'information_schema'
+AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+AND pg_catalog.pg_has_role(c.relowner, 'USAGE')
+AND NOT pg_catalog.has_table_privilege(%s::pg_catalog.name, c.oid, 'SELECT')
+""")
+"""List the tables, views and sequences a reader may not read."""
 
 
-def lock_key(name: str) -> int:
+def lock_key(database: str) -> int:
     """Return the advisory lock's key for a database name: a signed 64-bit hash."""
-    digest = hashlib.sha256(f"pgbroker:{name}".encode()).digest()
+    digest = hashlib.sha256(f"pgbroker:{database}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
@@ -49,3 +155,177 @@ async def run(connection: AsyncConnection, *statements: Composed | SQL) -> Async
     See the PostgreSQL manual, "Multiple Statements in a Simple Query".
     """
     return await connection.execute(SQL("; ").join(statements))
+
+
+def create_groups(spec: DatabaseSpec, names: Sequence[str], version: int) -> Iterator[Composed]:
+    """Create the owner role and the reader, or what is missing of them.
+
+    ``CONNECTION LIMIT`` has no effect on a role that cannot log in: it is where the plan's limit
+    on the database is written down, for whoever has to raise that one for a moment.
+    """
+    for name in names:
+        limit = spec.limits.connections if name == spec.name else -1
+        yield SQL("CREATE ROLE {} NOLOGIN CONNECTION LIMIT {}").format(
+            Identifier(name), Literal(limit)
+        )
+        yield SQL("COMMENT ON ROLE {} IS {}").format(Identifier(name), Literal(spec.tag))
+        yield join_roles([name], version)
+
+
+def join_roles(names: Sequence[str], version: int) -> Composed:
+    """Make the broker's role a member of roles, so that it may act for them."""
+    return SQL("GRANT {} TO CURRENT_USER{}").format(
+        SQL(", ").join(map(Identifier, names)),
+        # The creator of a role gets no more than ADMIN from 16 on.
+        SQL(" WITH INHERIT TRUE, SET TRUE" if version >= CREATEROLE_CONFINED else ""),
+    )
+
+
+def create_database(name: str, options: Sequence[tuple[str, str]]) -> Composed:
+    """Create a database that nobody can connect to.
+
+    A stranger who connected before the fence is up would stay inside it.
+    """
+    return SQL(
+        "CREATE DATABASE {} TEMPLATE template0 ALLOW_CONNECTIONS false CONNECTION LIMIT 0{}"
+    ).format(
+        Identifier(name),
+        Composed([SQL(" {} = {}").format(SQL(key), Literal(value)) for key, value in options]),
+    )
+
+
+def fence(spec: DatabaseSpec) -> Iterator[Composed]:
+    """Close a database to everybody but its roles, and say whose it is."""
+    database, owner, reader = (
+        Identifier(spec.name),
+        Identifier(spec.name),
+        Identifier(spec.reader),
+    )
+    yield SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database)
+    yield SQL("GRANT CONNECT, TEMPORARY, CREATE ON DATABASE {} TO {}").format(database, owner)
+    yield SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, reader)
+    yield SQL("COMMENT ON DATABASE {} IS {}").format(database, Literal(spec.tag))
+
+
+def settings(database: str, limits: Limits, *, temp_file_limit: bool) -> Iterator[Composed]:
+    """Set a plan's defaults for every session in a database."""
+    values = {
+        "statement_timeout": _milliseconds(limits.statement_timeout),
+        "idle_in_transaction_session_timeout": _milliseconds(
+            limits.idle_in_transaction_session_timeout
+        ),
+    }
+    if temp_file_limit:
+        values["temp_file_limit"] = (
+            None if limits.temp_file_limit is None else limits.temp_file_limit // 1024
+        )
+    for name, value in values.items():
+        setting = SQL("RESET {}") if value is None else SQL("SET {} = {}")
+        yield SQL("ALTER DATABASE {} ").format(Identifier(database)) + setting.format(
+            Identifier(name), Literal(value)
+        )
+
+
+def _milliseconds(duration: timedelta | None) -> int | None:
+    return None if duration is None else round(duration.total_seconds() * 1000)
+
+
+def connection_limit(database: str, limit: int) -> Composed:
+    """Let so many sessions into a database."""
+    return SQL("ALTER DATABASE {} WITH ALLOW_CONNECTIONS true CONNECTION LIMIT {}").format(
+        Identifier(database), Literal(limit)
+    )
+
+
+def record_limit(owner: str, limit: int) -> Composed:
+    """Write a database's connection limit down on its owner role."""
+    return SQL("ALTER ROLE {} CONNECTION LIMIT {}").format(Identifier(owner), Literal(limit))
+
+
+def own_schema(spec: DatabaseSpec, version: int) -> Iterator[SQL | Composed]:
+    """Give schema ``public`` to the owner role, and what is made later to the reader as well."""
+    owner, reader = Identifier(spec.name), Identifier(spec.reader)
+    yield SQL("ALTER SCHEMA public OWNER TO {}").format(owner)
+    yield SQL("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+    yield SQL("GRANT USAGE ON SCHEMA public TO {}").format(reader)
+    grants = ["SELECT ON TABLES", "SELECT ON SEQUENCES", "USAGE ON SCHEMAS"]
+    if version >= LARGE_OBJECT_DEFAULTS:
+        grants.append("SELECT ON LARGE OBJECTS")
+    for grant in grants:
+        yield SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {} GRANT {} TO {}").format(
+            owner, SQL(grant), reader
+        )
+
+
+def create_extension(name: str, schema: str) -> Composed:
+    """Install an extension and what it requires."""
+    return SQL("CREATE EXTENSION IF NOT EXISTS {} SCHEMA {} CASCADE").format(
+        Identifier(name), Identifier(schema)
+    )
+
+
+def drop_extension(name: str) -> Composed:
+    """Remove an extension, unless something of the tenant's depends on it."""
+    return SQL("DROP EXTENSION IF EXISTS {} RESTRICT").format(Identifier(name))
+
+
+def create_login(spec: LoginSpec) -> Iterator[Composed]:
+    """Create a login role, member of its group from the first moment on."""
+    yield SQL("CREATE ROLE {} LOGIN INHERIT {} IN ROLE {}").format(
+        Identifier(spec.name), _attributes(spec), Identifier(spec.group)
+    )
+    yield SQL("COMMENT ON ROLE {} IS {}").format(Identifier(spec.name), Literal(spec.tag))
+    if spec.access is Access.WRITE:
+        yield _in_database(spec, SQL("SET role = {}").format(Literal(spec.group)))
+    else:
+        yield _in_database(spec, SQL("SET default_transaction_read_only = on"))
+
+
+def alter_login(spec: LoginSpec) -> Iterator[Composed]:
+    """Make an existing login role what the specification says."""
+    writes = spec.access is Access.WRITE
+    name = Identifier(spec.name)
+    yield SQL("ALTER ROLE {} LOGIN INHERIT {}").format(name, _attributes(spec))
+    yield SQL("GRANT {} TO {}").format(Identifier(spec.group), name)
+    other = spec.reader if writes else spec.database
+    yield SQL("REVOKE {} FROM {}").format(Identifier(other), name)
+    if writes:
+        yield _in_database(spec, SQL("SET role = {}").format(Literal(spec.group)))
+        yield _in_database(spec, SQL("RESET default_transaction_read_only"))
+    else:
+        yield _in_database(spec, SQL("RESET role"))
+        yield _in_database(spec, SQL("SET default_transaction_read_only = on"))
+
+
+def login_limit(login: str, limit: int) -> Composed:
+    """Let so many sessions of a login role in."""
+    return SQL("ALTER ROLE {} CONNECTION LIMIT {}").format(Identifier(login), Literal(limit))
+
+
+def _attributes(spec: LoginSpec) -> Composed:
+    until = "infinity" if spec.valid_until is None else spec.valid_until.isoformat()
+    return SQL("CONNECTION LIMIT {} PASSWORD {} VALID UNTIL {}").format(
+        Literal(spec.limits.connections_per_binding),
+        Literal(spec.verifier.reveal()),
+        Literal(until),
+    )
+
+
+def _in_database(spec: LoginSpec, setting: SQL | Composed) -> Composed:
+    return SQL("ALTER ROLE {} IN DATABASE {} ").format(
+        Identifier(spec.name), Identifier(spec.database)
+    ) + Composed([setting])
+
+
+def let_read(
+    reader: str, schemas: Sequence[str], relations: Sequence[tuple[str, str]]
+) -> Iterator[Composed]:
+    """Let the reader into schemas, tables, views and sequences."""
+    if schemas:
+        yield SQL("GRANT USAGE ON SCHEMA {} TO {}").format(
+            SQL(", ").join(map(Identifier, schemas)), Identifier(reader)
+        )
+    if relations:
+        yield SQL("GRANT SELECT ON {} TO {}").format(
+            SQL(", ").join(Identifier(*relation) for relation in relations), Identifier(reader)
+        )

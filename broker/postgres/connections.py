@@ -1,0 +1,253 @@
+"""Connections to one server: a pool on the maintenance database, short ones to tenants'.
+
+Belongs here: how a connection is made, which connection holds the lock of a database, and what is
+known about the server once it has been asked.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.errors import LockNotAvailable
+from psycopg.rows import TupleRow, class_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from broker.postgres import server_statements, statements
+from broker.postgres.errors import unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+CONNECT_TIMEOUT = 5
+"""Seconds until a server that does not answer counts as unreachable."""
+
+POOL_WAIT = 3.0
+"""Seconds to wait for a pooled connection before asking whether the server is there at all."""
+
+BUSY_POOL_WAIT = 60.0
+"""Seconds to wait for one when it is: others are working."""
+
+MAINTENANCE_STATEMENT_TIMEOUT = 600
+"""Seconds a statement may take on the maintenance database; CREATE DATABASE copies files."""
+
+TENANT_STATEMENT_TIMEOUT = 30
+"""Seconds a statement may take on a tenant's database."""
+
+LOCK_ROUNDS = 4
+"""How often to wait ``lock_timeout`` for the lock of a database."""
+
+FROZEN_AFTER = 2 * TENANT_STATEMENT_TIMEOUT
+"""Seconds without a statement after which the holder of a lock is taken for dead.
+
+A holder is idle on the maintenance database while it works on a tenant's, so this must be longer
+than it may spend there.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the broker found out about a server, at its newest connection.
+
+    Attributes:
+        version: The major version.
+        is_superuser: Whether the broker's role is one.
+        data_checksums: Whether data checksums are on.
+        can_set_temp_file_limit: Whether the broker may limit temporary files.
+    """
+
+    version: int
+    is_superuser: bool
+    data_checksums: bool
+    can_set_temp_file_limit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The lock of one database, and the connection that holds it.
+
+    Attributes:
+        database: The database's name.
+        connection: To the maintenance database, in autocommit mode.
+        facts: About the server.
+    """
+
+    database: str
+    connection: AsyncConnection
+    facts: Facts
+
+
+class Connections:
+    """All connections to one server.
+
+    Args:
+        server: Its configured name.
+        dsn: libpq connection string of the broker's role, to its maintenance database. Must not
+            lead through a pooler in transaction mode: locks belong to sessions.
+        pool_size: How many databases can be worked on at once.
+    """
+
+    def __init__(self, server: str, dsn: str, *, pool_size: int) -> None:
+        self._server = server
+        self._dsn = dsn
+        self._facts: Facts | None = None
+        self._pool: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
+            self._conninfo(statement_timeout=MAINTENANCE_STATEMENT_TIMEOUT),
+            kwargs={"autocommit": True},
+            min_size=0,
+            max_size=pool_size,
+            open=False,
+            configure=self._probe,
+            timeout=POOL_WAIT,
+            reconnect_timeout=POOL_WAIT,
+            name=f"server-{server}",
+        )
+
+    async def open(self) -> None:
+        """Get ready. Does not connect: a server that is down must not keep the broker from it."""
+        await self._pool.open(wait=False)
+
+    async def close(self) -> None:
+        """Close all idle connections; those in use close when they are given back."""
+        await self._pool.close()
+
+    async def discard_lost(self) -> None:
+        """Replace the pooled connections that a restarted server has closed."""
+        await self._pool.check()
+
+    @asynccontextmanager
+    async def maintenance(self) -> AsyncIterator[AsyncConnection]:
+        """Lend a connection to the maintenance database, in autocommit mode.
+
+        Raises:
+            ServerUnavailable: The server cannot be reached.
+        """
+        connection = await self._take()
+        try:
+            yield connection
+        finally:
+            await self._pool.putconn(connection)
+
+    @asynccontextmanager
+    async def hold(self, database: str) -> AsyncIterator[Hold]:
+        """Keep every other session of the broker, of any replica, away from one database.
+
+        The lock belongs to a session of the server, so it outlives a client that was killed
+        until the server has finished that client's last statement. Only from then on do the
+        catalogs say what was done, which is why nobody looks at them without it.
+
+        Raises:
+            ServerUnavailable: The server cannot be reached.
+            psycopg.errors.LockNotAvailable: Another session is at work there.
+        """
+        key = statements.lock_key(database)
+        async with self.maintenance() as connection:
+            await _lock(connection, key)
+            try:
+                yield Hold(database, connection, self.facts)
+            finally:
+                if not connection.closed:
+                    await connection.execute(statements.UNLOCK, [key])
+
+    @property
+    def facts(self) -> Facts:
+        """What is known about the server; ask only while holding a connection to it."""
+        if self._facts is None:
+            raise AssertionError("every connection is probed before it is lent")
+        return self._facts
+
+    async def connect(self, database: str | None = None) -> AsyncConnection:
+        """Make a connection outside the pool.
+
+        Args:
+            database: ``None`` is the maintenance database.
+
+        Raises:
+            psycopg.OperationalError: The server is down, or will not let us in.
+        """
+        return await AsyncConnection.connect(
+            self._conninfo(database, statement_timeout=TENANT_STATEMENT_TIMEOUT), autocommit=True
+        )
+
+    @asynccontextmanager
+    async def tenant(
+        self, hold: Hold, database: str | None = None
+    ) -> AsyncIterator[AsyncConnection]:
+        """Open a short connection to a tenant's database, also when it is full.
+
+        A database's connection limit binds the broker, too. It is lifted for the moment of the
+        connection; the number to put back is on the owner role (``record_limit``), so that
+        whoever comes after a crash can do it.
+
+        Args:
+            hold: The lock of a database.
+            database: Another database than that one.
+
+        Raises:
+            psycopg.OperationalError: The server is down, or will not let us in.
+        """
+        name = database or hold.database
+        try:
+            connection = await self.connect(name)
+        except psycopg.OperationalError:
+            limit = await _liftable_limit(hold, name)
+            if limit is None:
+                raise
+            await statements.run(hold.connection, statements.connection_limit(name, -1))
+            try:
+                connection = await self.connect(name)
+            finally:
+                await statements.run(hold.connection, statements.connection_limit(name, limit))
+        async with connection:
+            yield connection
+
+    async def _take(self) -> AsyncConnection:
+        try:
+            return await self._pool.getconn()
+        except PoolTimeout:
+            pass
+        try:
+            await (await self.connect()).close()
+            return await self._pool.getconn(BUSY_POOL_WAIT)
+        except (psycopg.OperationalError, PoolTimeout) as exc:
+            raise unavailable(self._server) from exc
+
+    async def _probe(self, connection: AsyncConnection) -> None:
+        version = connection.info.server_version // 10_000
+        async with connection.cursor(row_factory=class_row(Facts)) as cursor:
+            await cursor.execute(server_statements.facts(version))
+            self._facts = await cursor.fetchone()
+
+    def _conninfo(self, database: str | None = None, *, statement_timeout: int) -> str:
+        given = conninfo_to_dict(self._dsn)
+        pinned = f"{statements.SESSION_OPTIONS} -c statement_timeout={statement_timeout}s"
+        return make_conninfo(
+            self._dsn,
+            dbname=database,
+            connect_timeout=given.get("connect_timeout", CONNECT_TIMEOUT),
+            application_name=given.get("application_name", "pgbroker"),
+            client_encoding="UTF8",
+            options=f"{given.get('options', '')} {pinned}".strip(),
+        )
+
+
+async def _lock(connection: AsyncConnection, key: int) -> None:
+    for _ in range(LOCK_ROUNDS - 1):
+        try:
+            await connection.execute(statements.LOCK, [key])
+        except LockNotAvailable:
+            await connection.execute(statements.END_FROZEN_HOLDER, [key, FROZEN_AFTER])
+        else:
+            return
+    await connection.execute(statements.LOCK, [key])
+
+
+async def _liftable_limit(hold: Hold, database: str) -> int | None:
+    """Return the limit to put back, or ``None`` when the limit is not what keeps us out."""
+    cursor = await hold.connection.execute(statements.LIFTABLE_LIMIT, [database])
+    row = await cursor.fetchone()
+    return None if row is None else row[0]

@@ -1,0 +1,183 @@
+"""Databases and their group roles: ensure and change.
+
+Belongs here: the steps of provision and update on the server. Each looks first, and refuses what
+it finds but did not make.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from psycopg import AsyncConnection, AsyncCursor, errors
+from psycopg.rows import class_row
+
+from broker.domain.errors import PermanentFailure, Unprocessable
+from broker.postgres import statements
+from broker.postgres.extensions import add_extensions, drop_extensions
+from broker.postgres.options import create_options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from psycopg.sql import Composed
+
+    from broker.domain.database import DatabaseChange, DatabaseSpec
+    from broker.postgres.connections import Connections, Hold
+
+_WRONG_OPTIONS = (
+    errors.InvalidParameterValue,
+    errors.WrongObjectType,
+    errors.UndefinedObject,
+    errors.FeatureNotSupported,
+    errors.InvalidObjectDefinition,
+)
+"""What CREATE DATABASE says to an encoding or a locale it does not have, or that do not fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDatabase:
+    """A database as the catalogs have it.
+
+    Attributes:
+        ours: The broker's role owns it.
+        tag: Its comment.
+        connectable: Whether it accepts connections at all.
+        connection_limit: How many; ``INVALID_DATABASE`` when its DROP was interrupted.
+        recorded_limit: How many the plan allows, ``None`` when the owner role is missing.
+    """
+
+    ours: bool
+    tag: str | None
+    connectable: bool
+    connection_limit: int
+    recorded_limit: int | None
+
+
+async def ensure_roles(hold: Hold, spec: DatabaseSpec) -> None:
+    """Create the owner role and the reader, with their comments, in one transaction."""
+    create_options(spec.options, hold.facts)
+    found = await tags(hold, [spec.name, spec.reader])
+    for name, tag in found.items():
+        if tag != spec.tag:
+            raise PermanentFailure(
+                f"The role {name!r} exists on the server and is not this instance's. Ask the "
+                "operator of this broker to find out whose it is; nothing has been changed."
+            )
+    missing = [name for name in (spec.name, spec.reader) if name not in found]
+    if missing:
+        await statements.run(
+            hold.connection, *statements.create_groups(spec, missing, hold.facts.version)
+        )
+
+
+async def ensure_database(hold: Hold, spec: DatabaseSpec) -> None:
+    """Create the database, closed to everybody."""
+    if await look(hold, spec.tag) is not None:
+        return
+    options = create_options(spec.options, hold.facts)
+    try:
+        await hold.connection.execute(statements.create_database(spec.name, options))
+    except _WRONG_OPTIONS as exc:
+        raise Unprocessable(
+            "This plan's server cannot create a database with "
+            f"{', '.join(f'{name} = {value}' for name, value in options)}: it does not know one "
+            "of them, or they do not fit together. Leave them out, or choose others."
+        ) from exc
+
+
+async def initialise_database(connections: Connections, hold: Hold, spec: DatabaseSpec) -> None:
+    """Fence the database, open it to its roles, and prepare what is inside."""
+    await existing(hold, spec.tag)
+    await statements.run(
+        hold.connection,
+        *statements.fence(spec),
+        *_limits(hold, spec),
+    )
+    async with connections.tenant(hold) as tenant, tenant.transaction():
+        await statements.run(tenant, *statements.own_schema(spec, hold.facts.version))
+        await add_extensions(tenant, spec.extensions, hold.facts)
+
+
+async def change_database(connections: Connections, hold: Hold, change: DatabaseChange) -> None:
+    """Apply an update in one transaction on the tenant's database."""
+    spec = change.database
+    await existing(hold, spec.tag)
+    async with connections.tenant(hold) as tenant, tenant.transaction():
+        await drop_extensions(tenant, change.drop_extensions)
+        await add_extensions(tenant, change.add_extensions, hold.facts)
+        await statements.run(
+            tenant,
+            *_limits(hold, spec),
+            statements.record_limit(spec.name, spec.limits.connections),
+            *(
+                statements.login_limit(login, spec.limits.connections_per_binding)
+                for login in change.logins
+            ),
+        )
+
+
+async def existing(hold: Hold, tag: str | None = None) -> None:
+    """Make sure that the database is there and ours, with the connection limit it should have.
+
+    Raises:
+        PermanentFailure: It is not.
+    """
+    found = await look(hold, tag)
+    if found is None:
+        raise PermanentFailure(
+            f"The database {hold.database!r} does not exist on its server any more. Ask the "
+            "operator of this broker to restore it from a backup; it is never re-created empty."
+        )
+    limit = found.recorded_limit
+    if found.connectable and limit is not None and limit != found.connection_limit:
+        # Whoever lifted the limit to get in died before it was put back.
+        await statements.run(
+            hold.connection,
+            statements.connection_limit(hold.database, limit),
+        )
+
+
+async def look(hold: Hold, tag: str | None = None) -> FoundDatabase | None:
+    """Return what the catalogs say of the database, ``None`` when there is none.
+
+    Args:
+        hold: The lock of the database.
+        tag: What its comment must be, if it has one; ``None`` accepts any.
+
+    Raises:
+        PermanentFailure: The database is not ours.
+    """
+    async with hold.connection.cursor(row_factory=class_row(FoundDatabase)) as cursor:
+        await cursor.execute(statements.DATABASE, [hold.database])
+        found = await cursor.fetchone()
+    if found is not None and not (found.ours and (None in (tag, found.tag) or found.tag == tag)):
+        raise PermanentFailure(
+            f"The database {hold.database!r} exists on the server and is not this instance's. Ask "
+            "the operator of this broker to find out whose it is; nothing has been changed."
+        )
+    return found
+
+
+async def tags(hold: Hold, roles: Sequence[str]) -> dict[str, str | None]:
+    """Return the comments of those of the roles that exist, by name."""
+    cursor: AsyncCursor[tuple[str, str | None]]
+    async with hold.connection.cursor() as cursor:
+        await cursor.execute(statements.ROLES, [list(roles)])
+        return dict(await cursor.fetchall())
+
+
+def _limits(hold: Hold, spec: DatabaseSpec) -> Iterator[Composed]:
+    yield from statements.settings(
+        spec.name, spec.limits, temp_file_limit=hold.facts.can_set_temp_file_limit
+    )
+    yield statements.connection_limit(spec.name, spec.limits.connections)
+
+
+async def size(connection: AsyncConnection, database: str) -> int:
+    """Return the bytes a database occupies."""
+    row = await (await connection.execute(statements.SIZE, [database])).fetchone()
+    if row is None:
+        raise AssertionError("a SELECT without FROM returns one row")
+    measured: int = row[0]
+    return measured

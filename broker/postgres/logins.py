@@ -1,0 +1,59 @@
+"""Login roles: ensure.
+
+Belongs here: what bind does on the server.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broker.domain.database import Access
+from broker.domain.errors import PermanentFailure
+from broker.postgres import revocation_statements, statements
+from broker.postgres.databases import existing, tags
+
+if TYPE_CHECKING:
+    from broker.domain.database import LoginSpec
+    from broker.postgres.connections import Connections, Hold
+
+
+async def ensure_login(connections: Connections, hold: Hold, spec: LoginSpec) -> None:
+    """Create a login role, or make the one that is there what the specification says.
+
+    Raises:
+        PermanentFailure: The role exists and is another binding's, or the database is missing.
+    """
+    await existing(hold)
+    if spec.access is Access.READ:
+        await _let_read(connections, hold, spec.reader)
+    found = await tags(hold, [spec.name])
+    if not found:
+        await statements.run(hold.connection, *statements.create_login(spec))
+    elif found[spec.name] == spec.tag:
+        await statements.run(hold.connection, *statements.alter_login(spec))
+    else:
+        raise PermanentFailure(
+            f"The role {spec.name!r} exists on the server and is not this binding's. Ask the "
+            "operator of this broker to find out whose it is; nothing has been changed."
+        )
+
+
+async def _let_read(connections: Connections, hold: Hold, reader: str) -> None:
+    """Give the reader what default privileges did not.
+
+    They cover what the owner role creates. A login that gave up that role (SET ROLE NONE) owns
+    what it creates itself, and a tenant can revoke what was granted. GRANT needs no lock on a
+    table, so no tenant can hold this up.
+    """
+    async with connections.tenant(hold) as tenant, tenant.transaction():
+        cursor = await tenant.execute(revocation_statements.FOREIGN_OWNERS)
+        owners = [name for (name,) in await cursor.fetchall()]
+        if owners:
+            await statements.run(tenant, statements.join_roles(owners, hold.facts.version))
+        cursor = await tenant.execute(statements.UNREADABLE_SCHEMAS, [reader])
+        schemas = [name for (name,) in await cursor.fetchall()]
+        cursor = await tenant.execute(statements.UNREADABLE_RELATIONS, [reader])
+        relations = await cursor.fetchall()
+        grants = list(statements.let_read(reader, schemas, relations))
+        if grants:
+            await statements.run(tenant, *grants)

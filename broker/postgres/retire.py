@@ -1,0 +1,136 @@
+"""Taking roles away, whatever their tenants have done with them.
+
+Belongs here: unbind, deprovision, and what they share: handing over what a role owns, in every
+database that knows it, until nothing keeps the role from being dropped.
+
+See the PostgreSQL manual, "Dropping Roles".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from psycopg import errors
+from psycopg.rows import class_row
+
+from broker.domain.errors import PermanentFailure
+from broker.postgres import revocation_statements as sql
+from broker.postgres import statements
+from broker.postgres.databases import look, tags
+from broker.postgres.sessions import end_sessions, insist
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from broker.domain.database import DatabaseSpec
+    from broker.postgres.connections import Connections, Hold
+
+ROUNDS = 5
+"""How often to clean up after roles that tenants keep granting things to."""
+
+
+@dataclass(frozen=True, slots=True)
+class _FoundLogin:
+    oid: int
+    foreign_role: bool
+
+
+async def drop_login(connections: Connections, hold: Hold, name: str, reader: str) -> None:
+    """Revoke a login: no new sessions, end the present ones, hand over, drop.
+
+    Raises:
+        PermanentFailure: The role is not a login of this database.
+    """
+    login = await _look_login(hold, name, reader)
+    if login is not None:
+        if login.foreign_role:
+            raise PermanentFailure(
+                f"The role {name!r} is not a login of the database {hold.database!r}. Ask the "
+                "operator of this broker to find out whose it is; nothing has been changed."
+            )
+        # Its sessions outlive NOLOGIN, but no new ones come after it.
+        await insist(connections, hold.connection, sql.no_login(name))
+        await end_sessions(hold.connection, sql.END_SESSIONS, {"oids": [login.oid]})
+        await _retire(connections, hold, [name], [login.oid])
+    # Up to 15 a tenant can grant its own login to strangers.
+    await end_sessions(
+        hold.connection, sql.END_STRANGERS, {"database": hold.database, "reader": reader}
+    )
+
+
+async def drop_database(
+    connections: Connections, hold: Hold, spec: DatabaseSpec, logins: Sequence[str]
+) -> None:
+    """Drop the database, whoever is connected, then its roles.
+
+    Raises:
+        PermanentFailure: The database, or one of its group roles, is not this instance's.
+    """
+    found = await look(hold, spec.tag)
+    if found is not None:
+        if found.connection_limit != statements.INVALID_DATABASE:
+            await statements.run(hold.connection, sql.no_connections(spec.name))
+        await hold.connection.execute(sql.drop_database(spec.name))
+    for group, tag in (await tags(hold, [spec.name, spec.reader])).items():
+        if tag not in (None, spec.tag):
+            raise PermanentFailure(
+                f"The role {group!r} is not this instance's. Ask the operator of this broker to "
+                "find out whose it is; it has not been dropped."
+            )
+    roles = [*logins, spec.name, spec.reader]
+    cursor = await hold.connection.execute(sql.OIDS, [roles])
+    oids = [oid for (oid,) in await cursor.fetchall()]
+    if oids:
+        await _retire(connections, hold, roles, oids)
+
+
+async def _retire(
+    connections: Connections, hold: Hold, roles: Sequence[str], oids: Sequence[int]
+) -> None:
+    """Drop roles, after taking from them what keeps PostgreSQL from it."""
+    for _ in range(ROUNDS):
+        cursor = await hold.connection.execute(sql.DEPENDENT_DATABASES, [list(oids)])
+        for (database,) in await cursor.fetchall():
+            await _clean(connections, hold, database, roles, oids)
+        try:
+            await insist(connections, hold.connection, sql.drop_roles(roles))
+        except errors.DependentObjectsStillExist:
+            continue
+        break
+    else:
+        await insist(connections, hold.connection, sql.drop_roles(roles))
+    # A session that was logging in just before NOLOGIN appears only now.
+    await end_sessions(hold.connection, sql.END_SESSIONS, {"oids": list(oids)})
+
+
+async def _clean(
+    connections: Connections,
+    hold: Hold,
+    database: str,
+    roles: Sequence[str],
+    oids: Sequence[int],
+) -> None:
+    """Hand what roles own in one database to its owner role, and take their rights there."""
+    async with connections.tenant(hold, database) as tenant:
+        cursor = await tenant.execute(sql.FOREIGN_OWNERS)
+        owners = [name for (name,) in await cursor.fetchall()]
+        if owners:
+            await statements.run(tenant, statements.join_roles(owners, hold.facts.version))
+        present = await tags(hold, [*roles, database])
+        leaving = [role for role in roles if role in present]
+        steps = [sql.drop_owned(leaving)]
+        if database in present and database not in leaving:
+            cursor = await tenant.execute(
+                sql.REASSIGNED_SCHEMAS, {"oids": list(oids), "heir": database}
+            )
+            steps = [*sql.reassign(leaving, database, await cursor.fetchall()), *steps]
+        await insist(connections, tenant, *steps)
+
+
+async def _look_login(hold: Hold, name: str, reader: str) -> _FoundLogin | None:
+    async with hold.connection.cursor(row_factory=class_row(_FoundLogin)) as cursor:
+        await cursor.execute(
+            statements.LOGIN, {"login": name, "database": hold.database, "reader": reader}
+        )
+        return await cursor.fetchone()

@@ -1,0 +1,122 @@
+"""The statements that take things away: sessions, what a role owns or may do, databases, roles.
+
+Belongs here: SQL under the rules of ``statements.py``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from psycopg.sql import SQL, Composed, Identifier
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+END_SESSIONS = SQL("""
+SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(a.pid))
+FROM pg_catalog.pg_stat_activity AS a
+WHERE a.usesysid = ANY (%(oids)s::pg_catalog.oid[])
+""")
+"""Disconnect roles, by object identifier because a role may be gone before its sessions are."""
+
+END_STRANGERS = SQL("""
+SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(a.pid))
+FROM pg_catalog.pg_stat_activity AS a
+LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = a.usesysid
+WHERE a.datname = %(database)s AND a.usesysid IS NOT NULL
+AND r.rolname IS DISTINCT FROM CURRENT_USER AND r.rolsuper IS NOT TRUE
+AND NOT EXISTS (
+    SELECT
+    FROM pg_catalog.pg_roles AS g
+    WHERE g.rolname IN (%(database)s, %(reader)s)
+    AND pg_catalog.pg_has_role(r.oid, g.oid, 'MEMBER')
+)
+""")
+"""Disconnect whoever is in a database without being a member of its groups (any more)."""
+
+END_BLOCKERS = SQL("""
+SELECT pg_catalog.pg_terminate_backend(a.pid)
+FROM pg_catalog.pg_stat_activity AS a
+JOIN pg_catalog.pg_roles AS r ON r.oid = a.usesysid
+WHERE a.pid = ANY (pg_catalog.pg_blocking_pids(%s))
+AND r.rolname <> CURRENT_USER AND NOT r.rolsuper
+""")
+"""Disconnect the tenants that a session of the broker waits for."""
+
+OIDS = SQL("""
+SELECT oid::pg_catalog.int8 FROM pg_catalog.pg_roles WHERE rolname = ANY (%s)
+""")
+"""Look up the object identifiers of roles."""
+
+DEPENDENT_DATABASES = SQL("""
+SELECT DISTINCT d.datname::pg_catalog.text
+FROM pg_catalog.pg_shdepend AS s
+JOIN pg_catalog.pg_database AS d ON d.oid = s.dbid
+WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
+AND s.refobjid = ANY (%s::pg_catalog.oid[])
+""")
+"""List the databases in which roles own something, or were granted something."""
+
+FOREIGN_OWNERS = SQL("""
+SELECT DISTINCT r.rolname::pg_catalog.text
+FROM pg_catalog.pg_shdepend AS s
+JOIN pg_catalog.pg_roles AS r ON r.oid = s.refobjid
+WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
+AND s.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+AND NOT r.rolsuper AND r.rolname NOT LIKE 'pg\\_%'
+AND NOT pg_catalog.pg_has_role(r.oid, 'USAGE')
+""")
+"""List the roles with objects or rights in this database that the broker cannot act for yet."""
+
+REASSIGNED_SCHEMAS = SQL("""
+SELECT n.nspname::pg_catalog.text, n.nspowner = ANY (%(oids)s::pg_catalog.oid[]) AS owned
+FROM pg_catalog.pg_namespace AS n
+WHERE n.nspname NOT LIKE 'pg\\_%%' AND n.nspname <> 'information_schema'
+AND pg_catalog.pg_has_role(n.nspowner, 'USAGE')
+AND NOT pg_catalog.has_schema_privilege(%(heir)s::pg_catalog.name, n.oid, 'CREATE')
+""")
+"""List the schemas in which the heir could not own anything."""
+
+
+def reassign(
+    roles: Sequence[str], heir: str, schemas: Sequence[tuple[str, bool]]
+) -> Iterator[Composed]:
+    """Hand what roles own in this database to another role.
+
+    Schemas come first: an object's new owner must be allowed to create in its schema.
+    """
+    for schema, owned in schemas:
+        change = "ALTER SCHEMA {} OWNER TO {}" if owned else "GRANT ALL ON SCHEMA {} TO {}"
+        yield SQL(change).format(Identifier(schema), Identifier(heir))
+    yield SQL("REASSIGN OWNED BY {} TO {}").format(_names(roles), Identifier(heir))
+
+
+def drop_owned(roles: Sequence[str]) -> Composed:
+    """Take away all rights of roles in this database, and what they still own."""
+    return SQL("DROP OWNED BY {} CASCADE").format(_names(roles))
+
+
+def no_login(login: str) -> Composed:
+    """Let no new session of a login role in."""
+    return SQL("ALTER ROLE {} NOLOGIN").format(Identifier(login))
+
+
+def drop_roles(roles: Sequence[str]) -> Composed:
+    """Drop roles."""
+    return SQL("DROP ROLE IF EXISTS {}").format(_names(roles))
+
+
+def no_connections(database: str) -> Composed:
+    """Let nobody into a database any more."""
+    return SQL("ALTER DATABASE {} WITH ALLOW_CONNECTIONS false CONNECTION LIMIT 0").format(
+        Identifier(database)
+    )
+
+
+def drop_database(database: str) -> Composed:
+    """Drop a database, whoever is connected."""
+    return SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(database))
+
+
+def _names(roles: Sequence[str]) -> Composed:
+    return SQL(", ").join(map(Identifier, roles))

@@ -1,0 +1,90 @@
+"""Ending other people's sessions.
+
+Belongs here: disconnecting until nobody is left, and running a statement against the resistance of
+whoever holds a lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from broker.domain.errors import TemporaryFailure
+from broker.postgres import revocation_statements as sql
+from broker.postgres.statements import run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from psycopg import AsyncConnection
+    from psycopg.sql import SQL, Composed
+
+    from broker.postgres.connections import Connections
+
+PATIENCE = 1.0
+"""Seconds to wait for a tenant's lock before the tenant is disconnected."""
+
+END_WITHIN = 10.0
+"""Seconds in which disconnected sessions have to be gone."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.002, 0.1
+"""Seconds between two looks at sessions that are ending: short at first, doubled each time."""
+
+
+async def end_sessions(
+    connection: AsyncConnection, statement: SQL, parameters: Mapping[str, Any]
+) -> None:
+    """Disconnect sessions and wait until they are gone.
+
+    A session that is gone has given back its locks; one that was told to go may still hold them.
+
+    Args:
+        connection: To the maintenance database.
+        statement: Disconnects them and returns how many there were.
+        parameters: Of the statement.
+
+    Raises:
+        TemporaryFailure: Some are still there after ``END_WITHIN`` seconds.
+    """
+    pause = FIRST_PAUSE
+    deadline = asyncio.get_running_loop().time() + END_WITHIN
+    while True:
+        row = await (await connection.execute(statement, parameters)).fetchone()
+        if row == (0,):
+            return
+        if asyncio.get_running_loop().time() > deadline:
+            raise TemporaryFailure(
+                "Sessions of this binding or instance are still ending. Try again in a moment."
+            )
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+async def insist(
+    connections: Connections, connection: AsyncConnection, *statements: SQL | Composed
+) -> None:
+    """Run statements in one transaction, and disconnect tenants whose locks are in the way.
+
+    Args:
+        connections: Where the connection comes from.
+        connection: The one to run them on.
+        statements: What to run.
+
+    Raises:
+        psycopg.Error: The statements failed for another reason than a tenant's lock.
+    """
+    work = asyncio.create_task(run(connection, *statements), name="insist")
+    try:
+        await asyncio.wait({work}, timeout=PATIENCE)
+        if not work.done():
+            # Not from the pool: everybody there may be waiting like us.
+            async with await connections.connect() as watcher:
+                while not work.done():
+                    await watcher.execute(sql.END_BLOCKERS, [connection.info.backend_pid])
+                    await asyncio.wait({work}, timeout=LONGEST_PAUSE)
+    finally:
+        if not work.done():
+            work.cancel()
+            await asyncio.wait({work})
+    await work
