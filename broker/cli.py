@@ -100,10 +100,10 @@ def catalog_check(
     file: Annotated[Path, typer.Argument(help="A catalog file.", show_default=False)],
 ) -> None:
     """Check a catalog file; show what it offers, or everything that is wrong with it."""
-    from broker.config import catalog_table, load_catalog  # noqa: PLC0415
+    from broker.config.report import check_catalog  # noqa: PLC0415
 
-    with _explained():
-        out.print(catalog_table(load_catalog(file)))
+    if not check_catalog(file, out):
+        raise typer.Exit(1)
 
 
 @servers_app.command("check")
@@ -128,7 +128,7 @@ def servers_prepare(
         Path, typer.Option("--file", envvar="PGBROKER_SERVERS_FILE", help="A servers file.")
     ],
     superuser_dsn_file: Annotated[
-        Path, typer.Option(help="File with a superuser's connection string for that server.")
+        typer.FileText, typer.Option(help="File with a superuser's connection string for it.")
     ],
 ) -> None:
     """Make a server fit for tenants, once: the broker's role, its database, closed defaults."""
@@ -136,7 +136,8 @@ def servers_prepare(
     from broker.config import load_servers  # noqa: PLC0415
 
     with _explained():
-        _run(prepare_server(load_servers(file), name, superuser_dsn_file))
+        superuser_dsn = superuser_dsn_file.read().strip()
+        _run(prepare_server(load_servers(file), name, superuser_dsn=superuser_dsn))
     out.print(f"The server {name} is prepared; now run: pgbroker servers check", highlight=False)
 
 

@@ -13,7 +13,6 @@ from broker.postgres.prepare import Finding, check, prepare_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from broker.config import ServerSettings
 
@@ -55,27 +54,23 @@ async def _check(server: ServerSettings) -> Report:
 
 
 async def prepare_server(
-    servers: Sequence[ServerSettings], name: str, superuser_dsn_file: Path
+    servers: Sequence[ServerSettings], name: str, *, superuser_dsn: str
 ) -> None:
     """Prepare one server with the role, password and database its ``admin_dsn`` names.
 
     Args:
         servers: The configured ones.
         name: Which of them.
-        superuser_dsn_file: Holds a superuser's connection string.
+        superuser_dsn: libpq connection string of a superuser of that server.
 
     Raises:
-        NotFound: There is no server of that name, or no such file.
+        NotFound: There is no server of that name.
         BrokerError: The server cannot be reached, or would not be fenced.
     """
     server = next((server for server in servers if server.name == name), None)
     if server is None:
         known = ", ".join(server.name for server in servers)
         raise NotFound(f"There is no server {name!r} in the servers file; it has: {known}.")
-    try:
-        superuser_dsn = superuser_dsn_file.read_text("utf-8").strip()
-    except OSError as exc:
-        raise NotFound(f"{superuser_dsn_file} cannot be read: {exc.strerror}.") from exc
     await prepare_for(server.admin_dsn.reveal(), superuser_dsn=superuser_dsn)
 
 

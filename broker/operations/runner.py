@@ -196,7 +196,7 @@ class OperationRunner:
         if withdrawn:
             engine = self._servers.engine(work.instance.server)
             try:
-                await self._run_steps(withdraw(engine, work.instance, ()), lease)
+                await self._run_steps(withdraw(engine, work.instance, (), self._tags), lease)
             except errors.BrokerError as exc:
                 log.warning("refused provision not taken back", reason=exc.description)
                 withdrawn = False

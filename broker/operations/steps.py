@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from broker.domain.database import DatabaseChange, DatabaseSpec, LoginSpec
+from broker.domain.database import DatabaseChange, DatabaseSpec, Limits, LoginSpec
 from broker.domain.errors import PermanentFailure
 from broker.domain.operation import OperationKind
 from broker.domain.parameters import InstanceParameters
@@ -69,7 +69,7 @@ def steps_of(work: Work, *, catalog: Catalog, servers: Servers, tags: Tags) -> t
             plan = _plan(catalog, instance, target.plan_id)
             return _update(engine, work, plan, target, tags)
         case OperationKind.DEPROVISION:
-            return withdraw(engine, instance, work.bindings)
+            return withdraw(engine, instance, work.bindings, tags)
         case OperationKind.BIND:
             plan = _plan(catalog, instance, instance.plan_id)
             return _bind(engine, instance, work.bindings[0], plan, tags)
@@ -79,7 +79,7 @@ def steps_of(work: Work, *, catalog: Catalog, servers: Servers, tags: Tags) -> t
 
 def _provision(engine: Engine, instance: Instance, plan: Plan, tags: Tags) -> tuple[Step, ...]:
     """Roles, then a database nobody can reach, then the fence, then the way in."""
-    spec = _database_spec(instance, plan, tags)
+    spec = _database_spec(instance, plan.limits, tags)
     return (
         Step("ensure_roles", lambda: engine.ensure_roles(spec)),
         Step("ensure_database", lambda: engine.ensure_database(spec)),
@@ -98,7 +98,7 @@ def _update(
     instance = work.instance
     after = replace(instance, plan_id=target.plan_id, extensions=target.extensions)
     change = DatabaseChange(
-        database=_database_spec(after, plan, tags),
+        database=_database_spec(after, plan.limits, tags),
         add_extensions=tuple(e for e in target.extensions if e not in instance.extensions),
         drop_extensions=tuple(e for e in instance.extensions if e not in target.extensions),
         logins=tuple(binding.login for binding in work.bindings),
@@ -106,15 +106,14 @@ def _update(
     return (Step("change_database", lambda: engine.change_database(change)),)
 
 
-def withdraw(engine: Engine, instance: Instance, bindings: Sequence[Binding]) -> tuple[Step, ...]:
+def withdraw(
+    engine: Engine, instance: Instance, bindings: Sequence[Binding], tags: Tags
+) -> tuple[Step, ...]:
     """The database with everything in it, then the roles."""
+    # An instance can go when its plan has left the catalog, so no limits are asked for.
+    spec = _database_spec(instance, Limits(connections=0, connections_per_binding=0), tags)
     logins = tuple(binding.login for binding in bindings)
-    return (
-        Step(
-            "drop_database",
-            lambda: engine.drop_database(instance.database, reader=instance.reader, logins=logins),
-        ),
-    )
+    return (Step("drop_database", lambda: engine.drop_database(spec, logins)),)
 
 
 def _bind(
@@ -156,12 +155,12 @@ def _plan(catalog: Catalog, instance: Instance, plan_id: str) -> Plan:
     return plan
 
 
-def _database_spec(instance: Instance, plan: Plan, tags: Tags) -> DatabaseSpec:
+def _database_spec(instance: Instance, limits: Limits, tags: Tags) -> DatabaseSpec:
     return DatabaseSpec(
         name=instance.database,
         reader=instance.reader,
         tag=tags.instance(instance.key),
-        limits=plan.limits,
+        limits=limits,
         extensions=instance.extensions,
         options=InstanceParameters.parse(instance.parameters).options,
     )

@@ -40,8 +40,11 @@ class Engine(Protocol):
             UpdateRefused: PostgreSQL will not do it; the description says why.
         """
 
-    async def drop_database(self, name: str, *, reader: str, logins: Sequence[str]) -> None:
-        """Drop the database, whoever is connected, then these login roles and the group roles."""
+    async def drop_database(self, spec: DatabaseSpec, logins: Sequence[str]) -> None:
+        """Drop the database, whoever is connected, then these login roles and the group roles.
+
+        The tag proves that it is ours; limits, extensions and options play no part.
+        """
 
     async def ensure_login(self, spec: LoginSpec) -> None:
         """Create a login role with exactly this password, limits and expiry."""
