@@ -6,6 +6,7 @@ known about the server once it has been asked.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from psycopg.rows import TupleRow, class_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from broker.postgres import server_statements, statements
-from broker.postgres.errors import unavailable
+from broker.postgres.errors import closed, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,10 +39,13 @@ MAINTENANCE_STATEMENT_TIMEOUT = 600
 TENANT_STATEMENT_TIMEOUT = 30
 """Seconds a statement may take on a tenant's database."""
 
+TENANT_WORK_TIMEOUT = 45
+"""Seconds the whole work on a tenant's database may take, on one connection."""
+
 LOCK_ROUNDS = 4
 """How often to wait ``lock_timeout`` for the lock of a database."""
 
-FROZEN_AFTER = 2 * TENANT_STATEMENT_TIMEOUT
+FROZEN_AFTER = TENANT_WORK_TIMEOUT + 15
 """Seconds without a statement after which the holder of a lock is taken for dead.
 
 A holder is idle on the maintenance database while it works on a tenant's, so this must be longer
@@ -188,21 +192,22 @@ class Connections:
             database: Another database than that one.
 
         Raises:
-            psycopg.OperationalError: The server is down, or will not let us in.
+            TemporaryFailure: The database accepts no connections.
+            TimeoutError: The work took more than ``TENANT_WORK_TIMEOUT`` seconds.
         """
         name = database or hold.database
         try:
             connection = await self.connect(name)
-        except psycopg.OperationalError:
+        except psycopg.OperationalError as exc:
             limit = await _liftable_limit(hold, name)
             if limit is None:
-                raise
+                raise closed(name) from exc
             await statements.run(hold.connection, statements.connection_limit(name, -1))
             try:
                 connection = await self.connect(name)
             finally:
                 await statements.run(hold.connection, statements.connection_limit(name, limit))
-        async with connection:
+        async with connection, asyncio.timeout(TENANT_WORK_TIMEOUT):
             yield connection
 
     async def _take(self) -> AsyncConnection:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
 
-from broker.domain.errors import Unprocessable, UpdateRefused
+from broker.domain.errors import TemporaryFailure, Unprocessable, UpdateRefused
 from broker.postgres import databases, logins, retire
 from broker.postgres.connections import Connections
 from broker.postgres.errors import REPEATABLE, is_lost, translate
@@ -156,6 +156,10 @@ class PostgresEngine:
         for attempt in range(ATTEMPTS):
             try:
                 return await work()
+            except TimeoutError as exc:
+                raise TemporaryFailure(
+                    f"The PostgreSQL server {self._name!r} took too long to {doing}. Try again."
+                ) from exc
             except psycopg.Error as exc:
                 lost = is_lost(exc)
                 if attempt + 1 == ATTEMPTS or not (lost or isinstance(exc, REPEATABLE)):

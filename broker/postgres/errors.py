@@ -82,6 +82,14 @@ def translate(exc: psycopg.Error, *, server: str, doing: str) -> BrokerError:
     )
 
 
+def closed(database: str) -> TemporaryFailure:
+    """Return the error that says that a database lets nobody in."""
+    return TemporaryFailure(
+        f"The database {database!r} does not accept connections: it is being created or dropped, "
+        "or its operator has closed it. Try again later."
+    )
+
+
 def unavailable(server: str) -> ServerUnavailable:
     """Return the error that says that a server cannot be reached."""
     return ServerUnavailable(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import psycopg
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import class_row
 
 from broker.domain.credentials import scram_sha_256_verifier
@@ -97,6 +97,32 @@ async def prepare(
             await statements.run(connection, *server_statements.MODERN_PUBLIC_SCHEMA)
 
 
+async def prepare_for(admin_dsn: str, *, superuser_dsn: str) -> None:
+    """Make a server fit for the role, password and database of the broker's own connection string.
+
+    Args:
+        admin_dsn: How the broker will connect: libpq connection string.
+        superuser_dsn: libpq connection string of a superuser of the same server.
+
+    Raises:
+        InvalidRequest: ``admin_dsn`` leaves out what has to be made, or names a superuser.
+        psycopg.Error: The server refused.
+    """
+    ours = conninfo_to_dict(admin_dsn)
+    missing = [name for name in ("user", "password", "dbname") if not ours.get(name)]
+    if missing:
+        raise InvalidRequest(
+            f"The admin DSN has no {', '.join(missing)}; put the role, the password and the "
+            "database that shall be made for the broker into it."
+        )
+    await prepare(
+        superuser_dsn,
+        role=str(ours["user"]),
+        password=str(ours["password"]),
+        maintenance_database=str(ours["dbname"]),
+    )
+
+
 async def _modernise_template(connection: psycopg.AsyncConnection, superuser_dsn: str) -> None:
     """Give ``template0`` of PostgreSQL 14 the schema ``public`` of PostgreSQL 15.
 
@@ -159,6 +185,7 @@ class _Server:
     can_create_role: bool
     can_signal: bool
     can_set_temp_file_limit: bool
+    has_reserve: bool
     open_databases: list[str]
     public_schema_writable: bool
     max_prepared_transactions: int
@@ -238,6 +265,15 @@ def _server_findings(server: _Server, version: int) -> Iterator[Finding]:
             "error",
             "Prepared transactions are enabled: one of a tenant's blocks unbind and deprovision.",
             "Set max_prepared_transactions = 0 in postgresql.conf and restart the server.",
+        )
+    if not server.has_reserve:
+        yield Finding(
+            "reserved_connections",
+            "warning",
+            "No connections are set aside for the broker: tenants can take every slot of the "
+            "server, and nothing can be bound or unbound until one of them lets go.",
+            "Set reserved_connections = 5 in postgresql.conf, restart the server, and run "
+            "`pgbroker servers prepare` as a superuser.",
         )
     if not server.data_checksums:
         yield Finding(

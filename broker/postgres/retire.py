@@ -54,9 +54,7 @@ async def drop_login(connections: Connections, hold: Hold, name: str, reader: st
         await end_sessions(hold.connection, sql.END_SESSIONS, {"oids": [login.oid]})
         await _retire(connections, hold, [name], [login.oid])
     # Up to 15 a tenant can grant its own login to strangers.
-    await end_sessions(
-        hold.connection, sql.END_STRANGERS, {"database": hold.database, "reader": reader}
-    )
+    await end_sessions(hold.connection, sql.END_STRANGERS, {"database": hold.database})
 
 
 async def drop_database(

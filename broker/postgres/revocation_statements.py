@@ -22,17 +22,10 @@ WHERE a.usesysid = ANY (%(oids)s::pg_catalog.oid[])
 END_STRANGERS = SQL("""
 SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(a.pid))
 FROM pg_catalog.pg_stat_activity AS a
-LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = a.usesysid
 WHERE a.datname = %(database)s AND a.usesysid IS NOT NULL
-AND r.rolname IS DISTINCT FROM CURRENT_USER AND r.rolsuper IS NOT TRUE
-AND NOT EXISTS (
-    SELECT
-    FROM pg_catalog.pg_roles AS g
-    WHERE g.rolname IN (%(database)s, %(reader)s)
-    AND pg_catalog.pg_has_role(r.oid, g.oid, 'MEMBER')
-)
+AND NOT pg_catalog.has_database_privilege(a.usesysid, a.datid, 'CONNECT')
 """)
-"""Disconnect whoever is in a database without being a member of its groups (any more)."""
+"""Disconnect whoever is in a database and could not connect to it any more."""
 
 END_BLOCKERS = SQL("""
 SELECT pg_catalog.pg_terminate_backend(a.pid)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
-from broker.postgres.statements import PARAMETER_PRIVILEGES
+from broker.postgres.statements import PARAMETER_PRIVILEGES, RESERVED_CONNECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,6 +66,8 @@ def broker_role(role: str, verifier: str, *, exists: bool, version: int) -> Iter
         SQL("ALTER" if exists else "CREATE"), name, Literal(verifier)
     )
     yield SQL("GRANT pg_signal_backend TO {}").format(name)
+    if version >= RESERVED_CONNECTIONS:
+        yield SQL("GRANT pg_use_reserved_connections TO {}").format(name)
     if version >= PARAMETER_PRIVILEGES:
         yield SQL("GRANT SET ON PARAMETER temp_file_limit TO {}").format(name)
     yield SQL("ALTER ROLE {} SET log_statement = 'none'").format(name)
@@ -102,6 +104,7 @@ SELECT
     role.rolcreaterole AS can_create_role,
     pg_catalog.pg_has_role('pg_signal_backend', 'USAGE') AS can_signal,
     {can_set_temp_file_limit} AS can_set_temp_file_limit,
+    {has_reserve} AS has_reserve,
     {open_databases} AS open_databases,
     EXISTS (
         SELECT
@@ -120,8 +123,20 @@ SELECT
 FROM pg_catalog.pg_roles AS role
 WHERE role.rolname = CURRENT_USER
 """).format(
-        can_set_temp_file_limit=can_set_temp_file_limit(version), open_databases=_OPEN_DATABASES
+        can_set_temp_file_limit=can_set_temp_file_limit(version),
+        has_reserve=_has_reserve(version),
+        open_databases=_OPEN_DATABASES,
     )
+
+
+def _has_reserve(version: int) -> SQL:
+    """Tell whether connections are set aside that tenants cannot take, as an SQL condition."""
+    if version >= RESERVED_CONNECTIONS:
+        return SQL(
+            "pg_catalog.current_setting('reserved_connections') <> '0' "
+            "AND pg_catalog.pg_has_role('pg_use_reserved_connections', 'USAGE')"
+        )
+    return SQL("true")  # there is no such thing to recommend
 
 
 def facts(version: int) -> Composed:

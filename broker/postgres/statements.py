@@ -35,6 +35,9 @@ PUBLIC_SCHEMA_OWNED_BY_DATABASE_OWNER = 15
 CREATEROLE_CONFINED = 16
 """The first version in which ``CREATEROLE`` reaches only roles it was given ``ADMIN`` on."""
 
+RESERVED_CONNECTIONS = 16
+"""The first version with connections set aside for members of a role."""
+
 LARGE_OBJECT_DEFAULTS = 18
 """The first version with default privileges on large objects."""
 
