@@ -1,9 +1,10 @@
 """The command ``pgbroker``: parsing arguments and printing; everything else is elsewhere."""
 
-from __future__ import annotations
-
+import asyncio
 import os
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -13,9 +14,6 @@ from rich.console import Console
 from broker import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
-    from pathlib import Path
-
     from broker.bootstrap.development import Address
 
 _T = TypeVar("_T")
@@ -63,7 +61,9 @@ def dev(
             port=port,
             environ=os.environ,
             started=_welcome,
-        )
+        ),
+        # PostgreSQL may have to run as another user, which uvloop's subprocesses cannot.
+        run=asyncio.run,
     )
     err.print("Stopped. The data is kept; start again to find it.")
 
@@ -152,9 +152,9 @@ def main() -> None:
     app()
 
 
-def _run(work: Coroutine[object, object, _T]) -> _T:
+def _run(work: Coroutine[object, object, _T], *, run: Callable[..., _T] = uvloop.run) -> _T:
     with _explained():
-        return uvloop.run(work)
+        return run(work)
 
 
 @contextmanager
@@ -172,7 +172,7 @@ def _explained() -> Iterator[None]:
         raise typer.Exit(1) from exc
 
 
-def _welcome(address: Address) -> None:
+def _welcome(address: "Address") -> None:
     login = f"{address.username}:{address.password.reveal()}"
     url = address.url.replace("http://", f"http://{login}@")
     lines = (
