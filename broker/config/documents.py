@@ -140,10 +140,12 @@ class _Reader:
 
     def _mapping(self, node: CommentedMap, path: DocumentPath) -> dict[str, Any]:
         for key in node:
+            # Keys that came by a merge (``<<``) have no line of their own.
+            if key in (node.lc.data or {}):
+                self.lines[*path, str(key)] = node.lc.key(key)[0] + 1
             if not isinstance(key, str):
-                self._refuse(path, f"the key {key} of {path_text(path)} must be text; quote it.")
-            elif key in (node.lc.data or {}):  # keys that a merge (``<<``) brought have no line
-                self.lines[*path, key] = node.lc.key(key)[0] + 1
+                message = f"a key of {path_text(path)} is not text; quote it."
+                self._refuse((*path, str(key)), message)
         return {str(key): self.read(value, (*path, str(key))) for key, value in node.items()}
 
     def _scalar(self, node: Any, path: DocumentPath) -> Any:

@@ -23,7 +23,7 @@ _TYPES = {
     "string": "text",
 }
 
-_RULES = {
+RULES = {
     "maxItems": "must have at most {} entries",
     "maxLength": "must have at most {} characters",
     "maxProperties": "must have at most {} entries",
@@ -102,5 +102,5 @@ def _rule(error: ValidationError) -> str:
         case "pattern":
             rule = schema["patternErrorMessage"]
         case keyword:
-            rule = _RULES[str(keyword)].format(expected)
+            rule = RULES[str(keyword)].format(expected)
     return rule

@@ -1,0 +1,1 @@
+"""Configuration and the catalog: what is accepted, and what every refusal says."""
