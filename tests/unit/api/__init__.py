@@ -1,0 +1,1 @@
+"""The API: from HTTP to domain requests and back."""
