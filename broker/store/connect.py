@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,15 @@ PATIENCE = timedelta(seconds=5)
 """How long to wait for a connection, for a free one of the pool, and for a lock."""
 
 _SETTINGS = {
+    # All names are qualified; nothing that others put into `public` is ever called.
+    "search_path": "pg_catalog, pg_temp",
     "TimeZone": "UTC",
     "statement_timeout": "10s",
     "idle_in_transaction_session_timeout": "60s",
 }
+_CONFIGURE = """
+    SELECT pg_catalog.set_config(key, value, false) FROM pg_catalog.json_each_text(%s)
+"""
 _SILENCE = {
     # A server that vanished without a word: give up after ten seconds, not after two hours.
     "tcp_user_timeout": 10_000,
@@ -58,6 +64,8 @@ def create_engine(
         use_native_hstore=False,
     )
 
+    lock_timeout = {"lock_timeout": f"{patience.total_seconds() * 1000:.0f}ms"}
+
     def use_dsn(
         dialect: Dialect,  # noqa: ARG001 - SQLAlchemy passes it
         entry: ConnectionPoolEntry,  # noqa: ARG001 - SQLAlchemy passes it
@@ -73,12 +81,11 @@ def create_engine(
         entry: ConnectionPoolEntry,  # noqa: ARG001 - SQLAlchemy passes it
     ) -> None:
         cursor = connection.cursor()
-        lock_timeout = {"lock_timeout": f"{patience.total_seconds() * 1000:.0f}ms"}
-        for name, value in (_SETTINGS | lock_timeout | settings).items():
-            cursor.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
+        cursor.execute(_CONFIGURE, (json.dumps(_SETTINGS | lock_timeout | settings),))
         cursor.close()
         connection.commit()
 
     event.listen(engine.sync_engine, "do_connect", use_dsn)
-    event.listen(engine.sync_engine, "connect", configure)
+    # First, so that SQLAlchemy gets to know the session as it is going to be.
+    event.listen(engine.sync_engine, "connect", configure, insert=True)
     return engine

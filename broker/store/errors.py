@@ -82,6 +82,11 @@ def schema_differs(found: str | None, wanted: str) -> StateUnavailable:
     )
 
 
+UNKNOWN_FATE = (
+    "The connection to the broker's state database broke while a change was being recorded, and "
+    "whether it was cannot be told yet. Repeat the same request in a moment."
+)
+
 _BUSY = "The broker's state database is busy; nothing has been changed. Try again in a moment."
 
 _IMPATIENT = {"55P03", "57014"}

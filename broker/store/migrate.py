@@ -5,7 +5,6 @@ The revisions are in ``migrations/versions`` (Alembic), shipped with the package
 
 from __future__ import annotations
 
-from datetime import timedelta
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -25,14 +24,14 @@ from broker.store.tables import SCHEMA
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-_PATIENCE = timedelta(minutes=2)
+_LOCK_TIMEOUT = "2min"
 """How long to wait for another replica's migration."""
 
 
 @cache
 def head() -> str:
     """Return the revision of the schema that this version of the code needs."""
-    found = ScriptDirectory.from_config(_config()).get_current_head()
+    found = ScriptDirectory.from_config(configuration()).get_current_head()
     if found is None:
         raise RuntimeError("The package was built without its migrations.")
     return found
@@ -52,7 +51,7 @@ async def migrate(dsn: str) -> list[str]:
     Raises:
         StateUnavailable: The database cannot be reached, or is newer than the code.
     """
-    engine = create_engine(dsn, pool_size=1, patience=_PATIENCE, statement_timeout="0")
+    engine = create_engine(dsn, pool_size=1, lock_timeout=_LOCK_TIMEOUT, statement_timeout="0")
     try:
         with translated():
             async with engine.begin() as connection:
@@ -66,18 +65,23 @@ async def migrate(dsn: str) -> list[str]:
 
 def _upgrade(connection: Connection) -> list[str]:
     applied: list[str] = []
-    config = _config()
-    config.attributes.update(connection=connection, applied=applied)
     try:
-        upgrade(config, "head")
+        upgrade(configuration(connection=connection, applied=applied), "head")
     except CommandError as exc:
         found = connection.execute(READ_REVISION).scalar_one()
         raise schema_differs(found, head()) from exc
     return applied
 
 
-def _config() -> Config:
+def configuration(**attributes: object) -> Config:
+    """Return what Alembic's commands take, for the migrations of this package.
+
+    Args:
+        attributes: What ``migrations/env.py`` needs: the ``connection`` to work on, in a
+            transaction, and the list ``applied``, to which it adds the revisions.
+    """
     config = Config()
     directory = str(files("broker.store") / "migrations")
     config.set_main_option("script_location", directory.replace("%", "%%"))
+    config.attributes.update(attributes)
     return config

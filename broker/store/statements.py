@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     Interval,
+    Text,
     bindparam,
+    cast,
     column,
     delete,
     func,
@@ -22,12 +24,22 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as insert_unless
+from sqlalchemy.types import UserDefinedType
 
 from broker.domain.operation import OperationState
 from broker.store.tables import SCHEMA, bindings, encryption_keys, instances, operations
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Table
+
+
+class _TransactionId(UserDefinedType[str]):
+    """PostgreSQL's ``xid8``."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        return "xid8"
 
 
 def _is(column: ColumnElement[Any]) -> ColumnElement[bool]:
@@ -53,6 +65,7 @@ _itself = _on_instance & operations.c.binding_id.is_(None)
 _its_binding = _on_instance & _is(operations.c.binding_id)
 _lease_end = func.clock_timestamp() + bindparam("lease", type_=Interval)
 _held = (operations.c.id == bindparam("key_id")) & _is(operations.c.lease_token) & _in_progress
+_transaction = cast(func.pg_current_xact_id(), Text)
 _oldest = operations.c.sequence
 _newest = operations.c.sequence.desc()
 
@@ -108,7 +121,9 @@ ACTIVE_ON_ANY_BINDING = (
     .order_by(_oldest)
     .limit(1)
 )
-ADD_OPERATION = insert(operations).values(lease_until=_lease_end)
+# Recording and finishing tell the transaction's id: should the answer to COMMIT get lost, the id
+# leads to what became of it.
+ADD_OPERATION = insert(operations).values(lease_until=_lease_end).returning(_transaction)
 EXTEND_LEASE = update(operations).where(_held).values(lease_until=_lease_end)
 TAKE_OVER = (
     update(operations)
@@ -120,7 +135,12 @@ TAKE_OVER = (
     .values(lease_token=bindparam("lease_token"), lease_until=_lease_end)
     .returning(operations)
 )
-FINISH_OPERATION = update(operations).where(_held).values(finished_at=func.clock_timestamp())
+FINISH_OPERATION = (
+    update(operations)
+    .where(_held)
+    .values(finished_at=func.clock_timestamp())
+    .returning(_transaction)
+)
 
 # The state database itself
 
@@ -128,3 +148,4 @@ READ_REVISION = select(table("alembic_version", column("version_num"), schema=SC
 USED_KEYS = union(select(bindings.c.secret_key_id), select(instances.c.tag_key_id))
 ADD_PROOFS = insert_unless(encryption_keys).on_conflict_do_nothing()
 READ_PROOFS = select(encryption_keys)
+READ_FATE = select(func.pg_xact_status(cast(bindparam("transaction", type_=Text), _TransactionId)))

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError
 
+from broker.domain.errors import BrokerError, StateUnavailable
 from broker.store import rows
 from broker.store import statements as sql
 from broker.store.connect import PATIENCE, create_engine
 from broker.store.errors import (
+    UNKNOWN_FATE,
     EncryptionKeyMissing,
     EncryptionKeyWrong,
     schema_differs,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from broker.domain.operation import Operation
     from broker.store.encryption import KeyRing
 
+_FATE_POLL = 0.05
+
 
 class PostgresStore:
     """A ``Store`` in PostgreSQL; nothing is connected before it is first used.
@@ -49,6 +53,7 @@ class PostgresStore:
         # Shares the pool. Without BEGIN and COMMIT a single statement is one round trip, not three.
         self._single = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._keys = keys
+        self._patience = patience
 
     async def close(self) -> None:
         """Close all connections."""
@@ -97,12 +102,37 @@ class PostgresStore:
         with translated():
             connection = await self._engine.connect()
         try:
-            yield PostgresTransaction(connection, self._keys)
-            with translated():
-                await connection.commit()
+            state = PostgresTransaction(connection, self._keys)
+            yield state
+            try:
+                with translated():
+                    await connection.commit()
+            except StateUnavailable:
+                if not await self._committed_nevertheless(state):
+                    raise
         finally:
             # Shielded: a caller that was cancelled must not take a connection of the pool along.
             await asyncio.shield(connection.close())
+
+    async def _committed_nevertheless(self, state: PostgresTransaction) -> bool:
+        """Find out how a transaction ended when the answer to COMMIT was lost.
+
+        Raises:
+            StateUnavailable: Nobody can tell.
+        """
+        if state.id is None:
+            return False
+        try:
+            async with asyncio.timeout(self._patience.total_seconds()):
+                while True:
+                    row = await self._row(sql.READ_FATE, {"transaction": state.id})
+                    fate = None if row is None else row[0]
+                    if fate != "in progress":
+                        break
+                    await asyncio.sleep(_FATE_POLL)
+        except (TimeoutError, BrokerError) as exc:
+            raise StateUnavailable(UNKNOWN_FATE) from exc
+        return fate == "committed"
 
     async def instance(self, key: InstanceKey) -> Instance | None:
         """Read an instance without locking it."""

@@ -33,7 +33,12 @@ class PostgresTransaction:
     Args:
         connection: Not in a transaction yet.
         keys: Encrypts and decrypts the secrets of bindings.
+
+    Attributes:
+        id: PostgreSQL's id of this transaction, once it has recorded or finished an operation.
     """
+
+    id: str | None = None
 
     def __init__(self, connection: AsyncConnection, keys: KeyRing) -> None:
         self._connection = connection
@@ -111,7 +116,8 @@ class PostgresTransaction:
         Raises:
             ConcurrencyError: One is in progress on the same instance or binding.
         """
-        await self._execute(sql.ADD_OPERATION, {"lease": lease, **rows.operation_values(operation)})
+        values = {"lease": lease, **rows.operation_values(operation)}
+        (self.id,) = (await self._execute(sql.ADD_OPERATION, values)).one()
 
     async def take_over(
         self, operation: Operation, *, token: UUID, lease: timedelta
@@ -124,7 +130,10 @@ class PostgresTransaction:
     async def finish_operation(self, operation: Operation) -> bool:
         """Record the end of an operation; ``False`` when its lease token is not ours any more."""
         values = rows.holder_key(operation) | rows.outcome_values(operation)
-        return (await self._execute(sql.FINISH_OPERATION, values)).rowcount == 1
+        row = await self._row(sql.FINISH_OPERATION, values)
+        if row is not None:
+            (self.id,) = row
+        return row is not None
 
     async def _row(self, statement: Executable, values: Mapping[str, Any]) -> Row[Any] | None:
         return (await self._execute(statement, values)).one_or_none()

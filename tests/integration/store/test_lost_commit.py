@@ -1,0 +1,164 @@
+"""The answer to COMMIT is lost: the store finds out what became of the transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from broker.domain.errors import StateUnavailable
+from broker.store import PostgresStore
+from tests.integration.store.records import a_key, an_instance, an_operation, record
+
+if TYPE_CHECKING:
+    from asyncio import StreamReader, StreamWriter
+    from collections.abc import AsyncIterator
+
+    from broker.store import KeyRing
+
+
+COMMIT = b"COMMIT\0"
+"""In the request and in its answer, but not in ``BEGIN ISOLATION LEVEL READ COMMITTED``."""
+
+
+class Fault(Enum):
+    """What happens to a COMMIT."""
+
+    ANSWER_LOST = auto()
+    """The server carries it out, the client's connection ends before the answer."""
+    REQUEST_LOST = auto()
+    """Both connections end before the server has it."""
+    NETWORK_LOST = auto()
+    """As ``ANSWER_LOST``, and nobody can connect afterwards."""
+
+
+class Proxy:
+    """Passes bytes between clients and a server, until the first COMMIT after ``fault`` was set."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._server = (host, port)
+        self._clients: set[asyncio.Task[None]] = set()
+        self.fault: Fault | None = None
+        self.struck = asyncio.Event()
+
+    def accept(self, reader: StreamReader, writer: StreamWriter) -> None:
+        """Serve one client in a task of its own."""
+        self._clients.add(asyncio.create_task(self._serve(reader, writer)))
+
+    async def settled(self) -> None:
+        """Wait until all clients have gone."""
+        await asyncio.gather(*self._clients)
+
+    async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
+        async with _closing(writer):
+            if self.fault is Fault.NETWORK_LOST and self.struck.is_set():
+                return
+            upstream, to_upstream = await asyncio.open_connection(*self._server)
+            async with _closing(to_upstream):
+                answers = asyncio.create_task(_copy(upstream, writer))
+                while data := await reader.read(65536):
+                    if self.fault is not None and COMMIT in data and not self.struck.is_set():
+                        self.struck.set()
+                        break
+                    to_upstream.write(data)
+                answers.cancel()
+                with suppress(asyncio.CancelledError):
+                    await answers
+                if data and self.fault is not Fault.REQUEST_LOST:
+                    to_upstream.write(data)
+                    await upstream.readuntil(COMMIT)
+
+
+@asynccontextmanager
+async def _closing(writer: StreamWriter) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def _copy(reader: StreamReader, writer: StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+
+
+@asynccontextmanager
+async def through_proxy(dsn: str) -> AsyncIterator[tuple[Proxy, str]]:
+    """Yield a proxy before the server of a DSN, and the DSN that leads through it."""
+    parts = conninfo_to_dict(dsn)
+    proxy = Proxy(str(parts["host"]), int(str(parts["port"])))
+    async with await asyncio.start_server(proxy.accept, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield proxy, make_conninfo(dsn, port=port, sslmode="disable", gssencmode="disable")
+        await proxy.settled()
+
+
+@pytest.fixture
+async def proxied(state_dsn: str, keys: KeyRing) -> AsyncIterator[tuple[Proxy, PostgresStore]]:
+    """Return a proxy and a store that reaches its state database through it."""
+    async with through_proxy(state_dsn) as (proxy, dsn):
+        store = PostgresStore(dsn, keys)
+        yield proxy, store
+        await store.close()
+
+
+async def test_a_recording_that_was_committed_counts(
+    proxied: tuple[Proxy, PostgresStore], store: PostgresStore
+) -> None:
+    """When only the answer was lost, recording an operation succeeds as if nothing happened."""
+    proxy, proxied_store = proxied
+    instance = an_instance()
+    operation = an_operation(instance.key)
+    await proxied_store.check()
+    proxy.fault = Fault.ANSWER_LOST
+    await record(proxied_store, instance, operation)
+    assert proxy.struck.is_set()
+    assert await store.instance(instance.key) == instance
+
+
+async def test_an_end_that_was_committed_counts(
+    proxied: tuple[Proxy, PostgresStore], store: PostgresStore
+) -> None:
+    """When only the answer was lost, finishing an operation succeeds as if nothing happened."""
+    proxy, proxied_store = proxied
+    operation = an_operation(a_key())
+    await record(proxied_store, operation)
+    proxy.fault = Fault.ANSWER_LOST
+    async with proxied_store.transaction() as state:
+        assert await state.finish_operation(operation.succeeded())
+    assert proxy.struck.is_set()
+    assert await store.operation(operation.id) == operation.succeeded()
+
+
+async def test_a_commit_that_never_arrived_changes_nothing(
+    proxied: tuple[Proxy, PostgresStore], store: PostgresStore
+) -> None:
+    """When the server took the transaction back, the caller is told to try again, and can."""
+    proxy, proxied_store = proxied
+    instance = an_instance()
+    operation = an_operation(instance.key)
+    await proxied_store.check()
+    proxy.fault = Fault.REQUEST_LOST
+    with pytest.raises(StateUnavailable, match="nothing has been changed"):
+        await record(proxied_store, instance, operation)
+    assert await store.instance(instance.key) is None
+    await record(proxied_store, instance, operation)
+
+
+async def test_a_commit_nobody_can_tell_about_is_said_to_be_so(
+    proxied: tuple[Proxy, PostgresStore], store: PostgresStore
+) -> None:
+    """With the network gone, the message does not claim that nothing was changed."""
+    proxy, proxied_store = proxied
+    operation = an_operation(a_key())
+    await proxied_store.check()
+    proxy.fault = Fault.NETWORK_LOST
+    with pytest.raises(StateUnavailable, match="cannot be told yet"):
+        await record(proxied_store, operation)
+    assert await store.operation(operation.id) == operation

@@ -1,0 +1,153 @@
+"""The state database goes away and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from broker.domain.errors import StateUnavailable
+from broker.embedded import EmbeddedPostgres, StopMode
+from broker.store import KeyRing, PostgresStore, migrate
+from tests.integration.store.observe import query
+from tests.integration.store.records import LEASE, a_key, an_instance, an_operation, record
+from tests.support.postgres import TEST_SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+END_OTHER_SESSIONS = """
+    SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+# A server that is killed shall have what it acknowledged.
+SETTINGS = {**TEST_SETTINGS, "synchronous_commit": "on"}
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Return a directory that PostgreSQL can enter, as whichever user it runs."""
+    directory = Path(tempfile.mkdtemp(prefix="pgbroker-outage-"))
+    directory.chmod(0o711)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+async def server(directory: Path) -> AsyncIterator[EmbeddedPostgres]:
+    """Return a running server of this test's own, to be stopped and started."""
+    server = EmbeddedPostgres(directory / "server", settings=SETTINGS)
+    async with server:
+        yield server
+
+
+async def test_a_stopped_database_is_a_quick_temporary_failure(server: EmbeddedPostgres) -> None:
+    """Down: every call fails at once, as temporary, without the DSN. Up again: all works."""
+    dsn = server.superuser_dsn()
+    await migrate(dsn)
+    store = PostgresStore(dsn, KeyRing([("k", secrets.token_bytes(32))]))
+    instance = an_instance()
+    await record(store, instance)
+
+    await server.stop(StopMode.IMMEDIATE)
+    started = time.monotonic()
+    for _ in range(3):
+        with pytest.raises(StateUnavailable) as caught:
+            await store.check()
+        assert "postgresql://" not in str(caught.value)
+        with pytest.raises(StateUnavailable):
+            await store.instance(instance.key)
+        with pytest.raises(StateUnavailable):
+            await record(store, an_instance())
+        with pytest.raises(StateUnavailable):
+            await migrate(dsn)
+    assert time.monotonic() - started < 3
+
+    await server.start()
+    await store.check()
+    assert await store.instance(instance.key) == instance
+    async with store.transaction() as state:
+        assert await state.databases_per_server() == {"alpha": 1}
+    await store.close()
+
+
+async def test_a_database_lost_within_a_transaction_takes_it_back(
+    server: EmbeddedPostgres,
+) -> None:
+    """What was not committed when the server died is not there when it is back."""
+    dsn = server.superuser_dsn()
+    await migrate(dsn)
+    store = PostgresStore(dsn, KeyRing([("k", secrets.token_bytes(32))]))
+    instance = an_instance()
+
+    async def interrupted() -> None:
+        async with store.transaction() as state:
+            assert await state.add_instance(instance)
+            await server.stop(StopMode.KILL)
+
+    with pytest.raises(StateUnavailable):
+        await interrupted()
+    await server.start()
+    assert await store.instance(instance.key) is None
+    await record(store, instance)
+    await store.close()
+
+
+async def test_closed_connections_go_unnoticed(store: PostgresStore, state_dsn: str) -> None:
+    """Connections the server ended while they were idle are replaced without an error."""
+    instance = an_instance()
+    await record(store, instance)
+    await asyncio.gather(*(store.check() for _ in range(10)))
+
+    await query(state_dsn, END_OTHER_SESSIONS)
+    assert await store.instance(instance.key) == instance
+    await asyncio.gather(*(store.check() for _ in range(10)))
+
+    await query(state_dsn, END_OTHER_SESSIONS)
+    async with store.transaction() as state:
+        assert await state.instance(instance.key) == instance
+        await state.add_operation(operation := an_operation(instance.key), lease=LEASE)
+    assert await store.last_operation(instance.key) == operation
+
+
+async def test_a_connection_closed_later_takes_the_transaction_back(
+    store: PostgresStore, state_dsn: str
+) -> None:
+    """A transaction that has begun is never continued on another connection."""
+    one, two = an_instance(), an_instance()
+
+    async def interrupted() -> None:
+        async with store.transaction() as state:
+            assert await state.add_instance(one)
+            await query(state_dsn, END_OTHER_SESSIONS)
+            await state.add_instance(two)
+
+    with pytest.raises(StateUnavailable):
+        await interrupted()
+    assert await store.instance(one.key) is None
+    assert await store.instance(two.key) is None
+
+
+@pytest.mark.parametrize(
+    "broken",
+    ["postgresql://nobody:canary@127.0.0.1:1/none", "host=127.0.0.1 port=1 password=canary"],
+)
+async def test_an_unreachable_database_is_told_without_the_password(
+    keys: KeyRing, broken: str
+) -> None:
+    """Both forms of a DSN are understood, and no message of the chain has the password."""
+    store = PostgresStore(broken, keys)
+    with pytest.raises(StateUnavailable) as caught:
+        await store.instance(a_key())
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert "canary" not in f"{error!s} {error!r}"
+        error = error.__cause__
+    await store.close()
