@@ -42,8 +42,8 @@ async def _let_read(connections: Connections, hold: Hold, reader: str) -> None:
     """Give the reader what default privileges did not.
 
     They cover what the owner role creates. A login that gave up that role (SET ROLE NONE) owns
-    what it creates itself, and a tenant can revoke what was granted. GRANT needs no lock on a
-    table, so no tenant can hold this up.
+    what it creates itself, and a tenant can revoke what was granted. A lock of the tenant's own
+    can make this wait; nobody is disconnected for it, because nothing is being taken away.
     """
     async with connections.tenant(hold) as tenant, tenant.transaction():
         cursor = await tenant.execute(revocation_statements.FOREIGN_OWNERS)

@@ -1,0 +1,1 @@
+"""The engine against a real server, and tenants who attack it."""

@@ -1,0 +1,54 @@
+"""An engine on the run's server, tenants on it, and a superuser to look behind the curtain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from psycopg import AsyncConnection
+
+from broker.postgres.engine import PostgresEngine
+from tests.integration.postgres.tenants import Session, Tenant, Tenants
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.postgres import PostgresServer
+
+
+@pytest.fixture
+async def engine(postgres: PostgresServer) -> AsyncIterator[PostgresEngine]:
+    """Return an open engine, with the broker's unprivileged role."""
+    engine = PostgresEngine("test-server", postgres.broker_dsn())
+    await engine.open()
+    yield engine
+    await engine.close()
+
+
+@pytest.fixture
+async def tenants(postgres: PostgresServer, engine: PostgresEngine) -> AsyncIterator[Tenants]:
+    """Return what makes tenants; they are gone after the test."""
+    tenants = Tenants(postgres, engine)
+    yield tenants
+    await tenants.close()
+
+
+@pytest.fixture
+async def tenant(tenants: Tenants) -> Tenant:
+    """Return a tenant."""
+    return await tenants.provision()
+
+
+@pytest.fixture
+async def stranger(tenants: Tenants) -> Tenant:
+    """Return another tenant of the same server."""
+    return await tenants.provision()
+
+
+@pytest.fixture
+async def superuser(postgres: PostgresServer) -> AsyncIterator[Session]:
+    """Return a session of the superuser, in the broker's maintenance database."""
+    async with await AsyncConnection.connect(
+        postgres.superuser_dsn("pgbroker"), autocommit=True
+    ) as session:
+        yield session
