@@ -83,16 +83,18 @@ def schema_differs(found: str | None, wanted: str) -> StateUnavailable:
 
 
 UNKNOWN_FATE = (
-    "The connection to the broker's state database broke while a change was being recorded, and "
-    "whether it was cannot be told yet. Repeat the same request in a moment."
+    "The connection to the broker's state database broke at the end of a transaction, and whether "
+    "it was recorded cannot be told yet. Repeat the same request in a moment."
 )
 
 _BUSY = "The broker's state database is busy; nothing has been changed. Try again in a moment."
 
-_IMPATIENT = {"55P03", "57014"}
+_BUSY_STATES = {"40001", "40P01", "55P03", "57014"}
 _ACTIVE_INDEXES = {"operations_one_per_instance", "operations_one_per_binding"}
+# What a standby answers, before its promotion or after a failover that we have not followed.
+_READ_ONLY_TRANSACTION = "25006"
 _UNDEFINED = {"42P01", "42703", "3F000"}
-_RETRYABLE_CLASSES = {"08", "25", "40", "53", "55", "57", "58"}
+_UNAVAILABLE_CLASSES = {"08", "53", "57", "58"}
 
 
 @contextmanager
@@ -119,11 +121,22 @@ def _translate(exc: sa.DBAPIError) -> BrokerError | None:
         return _violation(exc)
     if state in _UNDEFINED:
         return StateUnavailable(SCHEMA_MISSING)
-    if state in _IMPATIENT:
+    if state in _BUSY_STATES:
         return StateUnavailable(_BUSY)
-    if exc.connection_invalidated or (state or "08")[:2] in _RETRYABLE_CLASSES:
+    if _is_outage(exc, state):
         return StateUnavailable()
     return None
+
+
+def _is_outage(exc: sa.DBAPIError, state: str | None) -> bool:
+    if state is None:
+        # A connection that could not be made, or broke, has no SQLSTATE.
+        return isinstance(exc, (sa.OperationalError, sa.InterfaceError))
+    return (
+        exc.connection_invalidated
+        or state[:2] in _UNAVAILABLE_CLASSES
+        or state == _READ_ONLY_TRANSACTION
+    )
 
 
 def _violation(exc: sa.IntegrityError) -> BrokerError | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
+    Integer,
     Interval,
     Text,
     bindparam,
@@ -125,6 +126,13 @@ ACTIVE_ON_ANY_BINDING = (
 # leads to what became of it.
 ADD_OPERATION = insert(operations).values(lease_until=_lease_end).returning(_transaction)
 EXTEND_LEASE = update(operations).where(_held).values(lease_until=_lease_end)
+# now() is not volatile as clock_timestamp() is, so the index on lease_until can be used.
+ABANDONED_OPERATIONS = (
+    select(operations)
+    .where(_in_progress & (operations.c.lease_until < func.now()))
+    .order_by(operations.c.lease_until)
+    .limit(bindparam("limit", type_=Integer))
+)
 TAKE_OVER = (
     update(operations)
     .where(

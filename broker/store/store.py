@@ -107,21 +107,23 @@ class PostgresStore:
             try:
                 with translated():
                     await connection.commit()
-            except StateUnavailable:
-                if not await self._committed_nevertheless(state):
+            except StateUnavailable as exc:
+                if not await self._committed_nevertheless(state, exc):
                     raise
         finally:
             # Shielded: a caller that was cancelled must not take a connection of the pool along.
             await asyncio.shield(connection.close())
 
-    async def _committed_nevertheless(self, state: PostgresTransaction) -> bool:
+    async def _committed_nevertheless(
+        self, state: PostgresTransaction, reason: StateUnavailable
+    ) -> bool:
         """Find out how a transaction ended when the answer to COMMIT was lost.
 
         Raises:
             StateUnavailable: Nobody can tell.
         """
         if state.id is None:
-            return False
+            raise StateUnavailable(UNKNOWN_FATE) from reason
         try:
             async with asyncio.timeout(self._patience.total_seconds()):
                 while True:
@@ -156,6 +158,15 @@ class PostgresStore:
         statement = sql.NEWEST_ON_INSTANCE if binding_id is None else sql.NEWEST_ON_BINDING
         row = await self._row(statement, rows.subject_key(key, binding_id))
         return None if row is None else rows.to_operation(row)
+
+    async def abandoned_operations(self, *, limit: int) -> list[Operation]:
+        """Read operations in progress whose lease has run out, longest ago first.
+
+        Args:
+            limit: How many at most.
+        """
+        found = await self._execute(sql.ABANDONED_OPERATIONS, {"limit": limit})
+        return [rows.to_operation(row) for row in found]
 
     async def extend_lease(self, operation: Operation, *, lease: timedelta) -> bool:
         """Keep an operation ours for longer; ``False`` when it is not ours any more."""
