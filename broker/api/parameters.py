@@ -12,13 +12,15 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from jsonschema import Draft4Validator
+from jsonschema.validators import extend
 
 from broker.domain.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from jsonschema import ValidationError
+    from jsonschema.protocols import Validator
 
 MAX_PROBLEMS = 5
 
@@ -54,8 +56,8 @@ def validate_parameters(schema: Mapping[str, Any], parameters: Mapping[str, Any]
 
     Long values are cut, nested ones not repeated at all.
     """
-    # Only names and shapes that the schema knows are walked, so that hostile depth costs nothing;
-    # what is left is a message's ``repr`` of a value, which Python refuses beyond some size.
+    # The library's own messages contain the ``repr`` of values, and Python has none for lists that
+    # are nested too deeply or numbers with thousands of digits.
     errors = _validator(json.dumps(schema)).iter_errors(dict(parameters))
     try:
         return [_explain(error) for error in islice(errors, MAX_PROBLEMS)]
@@ -63,9 +65,27 @@ def validate_parameters(schema: Mapping[str, Any], parameters: Mapping[str, Any]
         return ["The parameters have a value that is nested too deeply or too long."]
 
 
+def _bounded(keyword: str) -> Callable[..., Iterator[ValidationError]]:
+    check = Draft4Validator.VALIDATORS[keyword]
+
+    def bounded(
+        validator: Validator, value: Any, instance: Any, schema: Mapping[str, Any]
+    ) -> Iterator[ValidationError]:
+        # ``maxItems`` refuses a longer list; looking at every item would only take time.
+        if not isinstance(instance, list) or len(instance) <= schema.get("maxItems", len(instance)):
+            yield from check(validator, value, instance, schema) or ()
+
+    return bounded
+
+
+_Validator: type[Validator] = extend(  # type: ignore[no-untyped-call]  # its stubs lack types
+    Draft4Validator, {keyword: _bounded(keyword) for keyword in ("items", "uniqueItems")}
+)
+
+
 @lru_cache(maxsize=256)
-def _validator(schema: str) -> Draft4Validator:
-    return Draft4Validator(json.loads(schema))
+def _validator(schema: str) -> Validator:
+    return _Validator(json.loads(schema))
 
 
 def _explain(error: ValidationError) -> str:

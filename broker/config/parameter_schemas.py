@@ -75,6 +75,7 @@ def _instance_properties(extensions: Extensions) -> dict[str, Any]:
                 f"the list and drops what is missing from it.{always}"
             ),
             "type": "array",
+            "maxItems": len(extensions.allowed),
             "items": {"type": "string", "enum": list(extensions.allowed)},
             "uniqueItems": True,
         }

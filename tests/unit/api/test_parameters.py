@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-from time import monotonic
+from time import process_time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.api.parameters import MAX_PROBLEMS, check_parameters, validate_parameters
+from broker.config.parameter_schemas import parameter_schemas
+from broker.domain.catalog import BindingPolicy, Extensions
+from broker.domain.database import Access
 from broker.domain.errors import InvalidRequest
 from broker.domain.parameters import EXTENSIONS, INIT_DB_ARGS, ROLE
 
-# What the catalog publishes for a plan with these extensions and roles; that it does is proved
-# where the schemas are made.
-INSTANCE: dict[str, Any] = {
-    "$schema": "http://json-schema.org/draft-04/schema#",
-    "type": "object",
-    "properties": {
-        INIT_DB_ARGS: {
-            "type": ["string", "array"],
-            "maxLength": 1024,
-            "maxItems": 32,
-            "items": {"type": "string", "maxLength": 1024},
-        },
-        EXTENSIONS: {
-            "type": "array",
-            "items": {"type": "string", "enum": ["citext", "hstore"]},
-            "uniqueItems": True,
-        },
-    },
-    "additionalProperties": False,
-}
-BINDING: dict[str, Any] = {
-    "$schema": "http://json-schema.org/draft-04/schema#",
-    "type": "object",
-    "properties": {ROLE: {"type": "string", "enum": ["read-write", "read-only"]}},
-    "additionalProperties": False,
-}
+SCHEMAS = parameter_schemas(
+    Extensions(allowed=("citext", "hstore", "pg_trgm")),
+    BindingPolicy({"read-write": Access.WRITE, "read-only": Access.READ}, "read-write"),
+)
+INSTANCE, BINDING = SCHEMAS["provision"], SCHEMAS["bind"]
 
 HUGE = 10**5000
 
@@ -109,8 +91,8 @@ def test_parameters_that_fit_are_accepted(
         ),
         (
             INSTANCE,
-            {EXTENSIONS: ["hstore", "postgis"]},
-            "The parameter 'extensions'[1] is 'postgis', but must be one of citext, hstore.",
+            {EXTENSIONS: ["citext", "gis"]},
+            "The parameter 'extensions'[1] is 'gis', but must be one of citext, hstore, pg_trgm.",
         ),
         (
             INSTANCE,
@@ -143,8 +125,9 @@ def test_no_value_is_too_strange_to_refuse(value: Any) -> None:
 
 
 def test_many_mistakes_are_cut_short() -> None:
-    """A list of wrong names is answered with the first few."""
-    found = validate_parameters(INSTANCE, {EXTENSIONS: [f"e{number}" for number in range(10_000)]})
+    """Of a list with more wrong options than a message can hold, the first few are named."""
+    found = validate_parameters(INSTANCE, {INIT_DB_ARGS: list(range(20))})
+    assert found == [f"The parameter 'init-db-args'[{i}] must be a string." for i in range(5)]
     assert len(found) == MAX_PROBLEMS
 
 
@@ -154,24 +137,26 @@ def test_many_mistakes_are_cut_short() -> None:
         [{}, 1, "hstore"] * 100_000,
         ["hstore"] * 300_000,
         [*["hstore", "citext"] * 150_000, {}],
-        [[number] for number in range(100_000)],
+        [[number] for number in range(300_000)],
     ],
     ids=["mixed", "repeated", "one odd one", "lists"],
 )
-def test_a_long_list_is_refused_in_no_time(extensions: list[Any]) -> None:
-    """The search for duplicates does not grow with the square of what a user sends."""
-    started = monotonic()
-    with pytest.raises(InvalidRequest):
-        check_parameters(INSTANCE, {EXTENSIONS: extensions})
-    assert monotonic() - started < 5
+def test_a_list_that_is_too_long_is_not_looked_into(extensions: list[Any]) -> None:
+    """However long a list is, refusing it takes no time and one sentence."""
+    started = process_time()
+    found = validate_parameters(INSTANCE, {EXTENSIONS: extensions})
+    assert process_time() - started < 0.5
+    assert found == ["The parameter 'extensions' must have at most 3 entries."]
 
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
 )
 
 
+@settings(deadline=None)  # how long an example takes depends on what else the machine does
 @given(st.dictionaries(st.sampled_from([INIT_DB_ARGS, EXTENSIONS, "other"]) | st.text(), _JSON))
 def test_whatever_comes_is_accepted_or_refused(parameters: dict[str, Any]) -> None:
     """No JSON object makes anything but a good request or an invalid one."""

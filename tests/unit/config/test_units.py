@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.config.units import format_duration, format_size, parse_duration, parse_size
@@ -50,6 +50,7 @@ def test_anything_else_is_no_duration(text: str) -> None:
         parse_duration(text)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 2**20), st.sampled_from(["KiB", "MiB", "GiB", "TiB"]))
 def test_a_printed_size_reads_back(number: int, unit: str) -> None:
     """What is printed for a size is that size again when it is read."""
@@ -57,6 +58,7 @@ def test_a_printed_size_reads_back(number: int, unit: str) -> None:
     assert parse_size(format_size(size)) == size
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10**6), st.sampled_from("smhd"))
 def test_a_printed_duration_reads_back(number: int, unit: str) -> None:
     """What is printed for a duration is that duration again when it is read."""
