@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from psycopg import AsyncConnection, sql
+from psycopg.conninfo import conninfo_to_dict
 
 from broker.domain.errors import StateUnavailable
 from broker.embedded import EmbeddedPostgres, StopMode
@@ -21,6 +23,7 @@ from tests.support.postgres import TEST_SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from typing import LiteralString
 
 END_OTHER_SESSIONS = """
     SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
@@ -133,6 +136,21 @@ async def test_a_connection_closed_later_takes_the_transaction_back(
         await interrupted()
     assert await store.instance(one.key) is None
     assert await store.instance(two.key) is None
+
+
+@pytest.mark.parametrize("fault", ["SET default_transaction_read_only = on", "CONNECTION LIMIT 0"])
+async def test_a_database_that_takes_no_writes_is_unavailable(
+    state_dsn: str, keys: KeyRing, fault: LiteralString
+) -> None:
+    """A standby, and a server that is full, are outages like any other."""
+    name = str(conninfo_to_dict(state_dsn)["dbname"])
+    async with await AsyncConnection.connect(state_dsn, autocommit=True) as connection:
+        alter = sql.SQL("ALTER DATABASE {} ").format(sql.Identifier(name))
+        await connection.execute(alter + sql.SQL(fault))
+    store = PostgresStore(state_dsn, keys)
+    with pytest.raises(StateUnavailable, match="nothing has been changed"):
+        await record(store, an_instance())
+    await store.close()
 
 
 @pytest.mark.parametrize(
