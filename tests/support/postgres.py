@@ -56,7 +56,7 @@ class PostgresServer:
     version: int
     data_directory: Path
     bin_directory: Path
-    ca_certificate: str | None
+    ca_certificate: str | None = field(repr=False)
     _superuser_dsn: str = field(repr=False)
     _broker_password: str = field(repr=False)
 

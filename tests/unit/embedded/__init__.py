@@ -1,0 +1,1 @@
+"""The embedded PostgreSQL, as far as no server is needed."""
