@@ -100,7 +100,7 @@ class Connections:
         self._dsn = dsn
         self._facts: Facts | None = None
         self._pool: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
-            self._conninfo(statement_timeout=MAINTENANCE_STATEMENT_TIMEOUT),
+            _conninfo(dsn, statement_timeout=MAINTENANCE_STATEMENT_TIMEOUT),
             kwargs={"autocommit": True},
             min_size=0,
             max_size=pool_size,
@@ -173,9 +173,7 @@ class Connections:
         Raises:
             psycopg.OperationalError: The server is down, or will not let us in.
         """
-        return await AsyncConnection.connect(
-            self._conninfo(database, statement_timeout=TENANT_STATEMENT_TIMEOUT), autocommit=True
-        )
+        return await connect_once(self._dsn, database)
 
     @asynccontextmanager
     async def tenant(
@@ -227,17 +225,36 @@ class Connections:
             await cursor.execute(server_statements.facts(version))
             self._facts = await cursor.fetchone()
 
-    def _conninfo(self, database: str | None = None, *, statement_timeout: int) -> str:
-        given = conninfo_to_dict(self._dsn)
-        pinned = f"{statements.SESSION_OPTIONS} -c statement_timeout={statement_timeout}s"
-        return make_conninfo(
-            self._dsn,
-            dbname=database,
-            connect_timeout=given.get("connect_timeout", CONNECT_TIMEOUT),
-            application_name=given.get("application_name", "pgbroker"),
-            client_encoding="UTF8",
-            options=f"{given.get('options', '')} {pinned}".strip(),
-        )
+
+async def connect_once(
+    dsn: str, dbname: str | None = None, *, statement_timeout: int = TENANT_STATEMENT_TIMEOUT
+) -> AsyncConnection:
+    """Make one connection, in autocommit mode, with the settings every session of ours has.
+
+    Args:
+        dsn: libpq connection string.
+        dbname: Another database than the one it names.
+        statement_timeout: Seconds.
+
+    Raises:
+        psycopg.OperationalError: The server is down, or will not let us in.
+    """
+    return await AsyncConnection.connect(
+        _conninfo(dsn, dbname, statement_timeout=statement_timeout), autocommit=True
+    )
+
+
+def _conninfo(dsn: str, dbname: str | None = None, *, statement_timeout: int) -> str:
+    given = conninfo_to_dict(dsn)
+    pinned = f"{statements.SESSION_OPTIONS} -c statement_timeout={statement_timeout}s"
+    return make_conninfo(
+        dsn,
+        dbname=dbname,
+        connect_timeout=given.get("connect_timeout", CONNECT_TIMEOUT),
+        application_name=given.get("application_name", "pgbroker"),
+        client_encoding="UTF8",
+        options=f"{given.get('options', '')} {pinned}".strip(),
+    )
 
 
 async def _lock(connection: AsyncConnection, key: int) -> None:

@@ -1,51 +1,38 @@
-"""The server, once: make it fit to hold tenants, and say what is missing.
+"""The server, once: make it fit to hold tenants.
 
-Belongs here: what a superuser does before the broker's first start, and the check that the broker
-makes as its own, unprivileged role.
+Belongs here: what a superuser does before the broker's first start. What the broker finds out by
+itself later is in ``check.py``.
 """
 
 from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import class_row
 
 from broker.domain.credentials import scram_sha_256_verifier
-from broker.domain.errors import InvalidRequest, ServerUnavailable
+from broker.domain.errors import InvalidRequest, PermanentFailure, ServerUnavailable
 from broker.postgres import server_statements, statements
+from broker.postgres.check import Finding, check
+from broker.postgres.connections import MAINTENANCE_STATEMENT_TIMEOUT, connect_once
+from broker.postgres.errors import is_lost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from psycopg import AsyncConnection
 
-CONNECT_TIMEOUT = 10
-"""Seconds until a server that does not answer counts as unreachable."""
-
-OLDEST, NEWEST = 14, 18
-"""The major versions the broker is tested on."""
-
-SLOW_AUTHENTICATION = 30
-"""Seconds of ``authentication_timeout`` from which half-open connections become a lever."""
+__all__ = ["Finding", "check", "prepare", "prepare_for"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing about a server that an operator should know.
-
-    Attributes:
-        subject: What it is about: a parameter, a role, a database.
-        severity: ``error`` when tenants are not fenced or the broker cannot work.
-        message: What is missing.
-        remedy: What to do about it.
-    """
-
-    subject: str
-    severity: Literal["error", "warning"]
-    message: str
-    remedy: str
+class _Existing:
+    role_exists: bool
+    role_is_superuser: bool
+    database_exists: bool
+    open_databases: list[str]
 
 
 async def prepare(
@@ -61,12 +48,57 @@ async def prepare(
 
     Raises:
         InvalidRequest: ``role`` names a superuser, which the broker must not be.
-        psycopg.Error: The server refused; the superuser's own mistakes are shown as they are.
+        ServerUnavailable: There is no connection to be had with ``superuser_dsn``.
+        PermanentFailure: The server refused; the message has its own words, for the superuser.
 
     See the PostgreSQL manual, "Role Attributes", "Template Databases" and "GRANT".
     """
     verifier = scram_sha_256_verifier(password, salt=secrets.token_bytes(16))
-    async with await _connect(superuser_dsn) as connection:
+    try:
+        await _prepare(superuser_dsn, role, verifier, maintenance_database)
+    except psycopg.Error as exc:
+        if is_lost(exc):
+            raise ServerUnavailable(
+                "The PostgreSQL server cannot be reached as its superuser. Check that it runs, and "
+                "the connection string."
+            ) from exc
+        raise PermanentFailure(
+            f"The PostgreSQL server could not be prepared: {exc.diag.message_primary} "
+            f"(SQLSTATE {exc.sqlstate}). Prepare it as a superuser; running it again is safe."
+        ) from exc
+
+
+async def prepare_for(admin_dsn: str, *, superuser_dsn: str) -> None:
+    """Make a server fit for the role, password and database of the broker's own connection string.
+
+    Args:
+        admin_dsn: How the broker will connect: libpq connection string.
+        superuser_dsn: libpq connection string of a superuser of the same server.
+
+    Raises:
+        InvalidRequest: ``admin_dsn`` leaves out what has to be made, or names a superuser.
+        ServerUnavailable: There is no connection to be had with ``superuser_dsn``.
+        PermanentFailure: The server refused.
+    """
+    ours = conninfo_to_dict(admin_dsn)
+    missing = [name for name in ("user", "password", "dbname") if not ours.get(name)]
+    if missing:
+        raise InvalidRequest(
+            f"The admin DSN has no {', '.join(missing)}; put the role, the password and the "
+            "database that shall be made for the broker into it."
+        )
+    await prepare(
+        superuser_dsn,
+        role=str(ours["user"]),
+        password=str(ours["password"]),
+        maintenance_database=str(ours["dbname"]),
+    )
+
+
+async def _prepare(superuser_dsn: str, role: str, verifier: str, maintenance_database: str) -> None:
+    async with await connect_once(
+        superuser_dsn, statement_timeout=MAINTENANCE_STATEMENT_TIMEOUT
+    ) as connection:
         await connection.execute(statements.LOCK, [statements.lock_key("")])
         version = connection.info.server_version // 10_000
         async with connection.cursor(row_factory=class_row(_Existing)) as cursor:
@@ -93,37 +125,11 @@ async def prepare(
             await connection.execute(server_statements.create_database(maintenance_database, role))
             await connection.execute(server_statements.close_to_public(maintenance_database))
     if modernise:
-        async with await _connect(superuser_dsn, dbname=maintenance_database) as connection:
+        async with await connect_once(superuser_dsn, dbname=maintenance_database) as connection:
             await statements.run(connection, *server_statements.MODERN_PUBLIC_SCHEMA)
 
 
-async def prepare_for(admin_dsn: str, *, superuser_dsn: str) -> None:
-    """Make a server fit for the role, password and database of the broker's own connection string.
-
-    Args:
-        admin_dsn: How the broker will connect: libpq connection string.
-        superuser_dsn: libpq connection string of a superuser of the same server.
-
-    Raises:
-        InvalidRequest: ``admin_dsn`` leaves out what has to be made, or names a superuser.
-        psycopg.Error: The server refused.
-    """
-    ours = conninfo_to_dict(admin_dsn)
-    missing = [name for name in ("user", "password", "dbname") if not ours.get(name)]
-    if missing:
-        raise InvalidRequest(
-            f"The admin DSN has no {', '.join(missing)}; put the role, the password and the "
-            "database that shall be made for the broker into it."
-        )
-    await prepare(
-        superuser_dsn,
-        role=str(ours["user"]),
-        password=str(ours["password"]),
-        maintenance_database=str(ours["dbname"]),
-    )
-
-
-async def _modernise_template(connection: psycopg.AsyncConnection, superuser_dsn: str) -> None:
+async def _modernise_template(connection: AsyncConnection, superuser_dsn: str) -> None:
     """Give ``template0`` of PostgreSQL 14 the schema ``public`` of PostgreSQL 15.
 
     Only a superuser could do it later, database by database: up to 14, ``public`` belongs to the
@@ -131,179 +137,7 @@ async def _modernise_template(connection: psycopg.AsyncConnection, superuser_dsn
     """
     await connection.execute(server_statements.allow_connections("template0", allow=True))
     try:
-        async with await _connect(superuser_dsn, dbname="template0") as template:
+        async with await connect_once(superuser_dsn, dbname="template0") as template:
             await statements.run(template, *server_statements.MODERN_PUBLIC_SCHEMA)
     finally:
         await connection.execute(server_statements.allow_connections("template0", allow=False))
-
-
-async def check(dsn: str) -> list[Finding]:
-    """Look at a server with the eyes of the broker's own role and say what is missing.
-
-    Args:
-        dsn: libpq connection string of the broker's role, to its maintenance database.
-
-    Returns:
-        Errors first. An empty list means that there is nothing to do.
-
-    Raises:
-        ServerUnavailable: There is no connection to be had with this connection string.
-    """
-    try:
-        async with (
-            await _connect(dsn) as connection,
-            connection.cursor(row_factory=class_row(_Server)) as cursor,
-        ):
-            version = connection.info.server_version // 10_000
-            await cursor.execute(server_statements.findings(version))
-            server = await cursor.fetchone()
-    except psycopg.OperationalError as exc:
-        raise ServerUnavailable(
-            "The PostgreSQL server cannot be reached with the broker's role. Check that it runs, "
-            "that host and port are right, and that its role and password are those that the "
-            "server was prepared with."
-        ) from exc
-    if server is None:
-        raise AssertionError("a SELECT without FROM returns one row")
-    findings = [*_role_findings(server, version), *_server_findings(server, version)]
-    return sorted(findings, key=lambda finding: finding.severity)
-
-
-@dataclass(frozen=True, slots=True)
-class _Existing:
-    role_exists: bool
-    role_is_superuser: bool
-    database_exists: bool
-    open_databases: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Server:
-    role: str
-    is_superuser: bool
-    can_create_database: bool
-    can_create_role: bool
-    can_signal: bool
-    can_set_temp_file_limit: bool
-    has_reserve: bool
-    open_databases: list[str]
-    public_schema_writable: bool
-    max_prepared_transactions: int
-    data_checksums: bool
-    ssl: bool
-    authentication_timeout: int
-
-
-def _role_findings(server: _Server, version: int) -> Iterator[Finding]:
-    role, again = server.role, "Run `pgbroker servers prepare` as a superuser."
-    if server.is_superuser:
-        yield Finding(
-            role,
-            "warning",
-            f"The broker's role {role!r} is a superuser: it may do far more than it needs.",
-            f"{again} Give it another role name, and put that role into the server's DSN.",
-        )
-        return
-    if not server.can_create_database:
-        yield Finding(role, "error", f"The role {role!r} lacks CREATEDB.", again)
-    if not server.can_create_role:
-        yield Finding(role, "error", f"The role {role!r} lacks CREATEROLE.", again)
-    elif version < statements.CREATEROLE_CONFINED:
-        yield Finding(
-            role,
-            "warning",
-            f"On PostgreSQL {version}, CREATEROLE is close to superuser: the role {role!r} can "
-            "grant itself pg_execute_server_program.",
-            "Guard the broker's DSN like the superuser's password, or upgrade to 16 or newer.",
-        )
-    if not server.can_signal:
-        yield Finding(
-            role,
-            "error",
-            f"The role {role!r} is not a member of pg_signal_backend: it cannot end the sessions "
-            "of a revoked binding.",
-            again,
-        )
-    if not server.can_set_temp_file_limit:
-        yield Finding(
-            "temp_file_limit",
-            "warning",
-            "The broker may not set temp_file_limit: plans' limits on temporary files are not "
-            "enforced on this server.",
-            again
-            if version >= statements.PARAMETER_PRIVILEGES
-            else "Set temp_file_limit in postgresql.conf, or upgrade to 15 or newer.",
-        )
-
-
-def _server_findings(server: _Server, version: int) -> Iterator[Finding]:
-    if not OLDEST <= version <= NEWEST:
-        yield Finding(
-            "version",
-            "warning" if version > NEWEST else "error",
-            f"The server runs PostgreSQL {version}; the broker supports {OLDEST} to {NEWEST}.",
-            "Use a server of a supported version.",
-        )
-    for database in server.open_databases:
-        yield Finding(
-            database,
-            "error",
-            f"Every role may connect to the database {database!r}, so every tenant may.",
-            f'As its owner: REVOKE ALL ON DATABASE "{database}" FROM PUBLIC',
-        )
-    if server.public_schema_writable:
-        yield Finding(
-            "template0",
-            "error",
-            "Everybody may create objects in the schema public of new databases, as up to "
-            "PostgreSQL 14: read-only bindings could write.",
-            "Run `pgbroker servers prepare` as a superuser.",
-        )
-    if server.max_prepared_transactions:
-        yield Finding(
-            "max_prepared_transactions",
-            "error",
-            "Prepared transactions are enabled: one of a tenant's blocks unbind and deprovision.",
-            "Set max_prepared_transactions = 0 in postgresql.conf and restart the server.",
-        )
-    if not server.has_reserve:
-        yield Finding(
-            "reserved_connections",
-            "warning",
-            "No connections are set aside for the broker: tenants can take every slot of the "
-            "server, and nothing can be bound or unbound until one of them lets go.",
-            "Set reserved_connections = 5 in postgresql.conf, restart the server, and run "
-            "`pgbroker servers prepare` as a superuser.",
-        )
-    if not server.data_checksums:
-        yield Finding(
-            "data_checksums",
-            "warning",
-            "Data checksums are off: corruption of data files goes unnoticed, and requests for "
-            "--data-checksums are refused.",
-            "Stop the server, run `pg_checksums --enable` on its data directory, start it.",
-        )
-    if not server.ssl:
-        yield Finding(
-            "ssl",
-            "warning",
-            "TLS is off: data travels in clear text.",
-            "Give the server a certificate and set ssl = on.",
-        )
-    if server.authentication_timeout > SLOW_AUTHENTICATION:
-        yield Finding(
-            "authentication_timeout",
-            "warning",
-            f"authentication_timeout is {server.authentication_timeout} s: half-open connections "
-            "hold the server's connection slots for that long.",
-            "Set authentication_timeout = 10s in postgresql.conf and reload.",
-        )
-
-
-async def _connect(dsn: str, *, dbname: str | None = None) -> psycopg.AsyncConnection:
-    return await psycopg.AsyncConnection.connect(
-        make_conninfo(dsn, dbname=dbname),
-        autocommit=True,
-        connect_timeout=CONNECT_TIMEOUT,
-        options=statements.SESSION_OPTIONS,
-    )

@@ -53,7 +53,7 @@ async def drop_login(connections: Connections, hold: Hold, name: str, reader: st
         await insist(connections, hold.connection, sql.no_login(name))
         await end_sessions(hold.connection, sql.END_SESSIONS, {"oids": [login.oid]})
         await _retire(connections, hold, [name], [login.oid])
-    # Up to 15 a tenant can grant its own login to strangers.
+    # Up to 14 a tenant can grant its own login to strangers.
     await end_sessions(hold.connection, sql.END_STRANGERS, {"database": hold.database})
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
+from psycopg.sql import SQL, Composed, Identifier
 
 from broker.domain import names
 from broker.domain.credentials import Secret, generate_login_secret
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
     from broker.postgres.engine import PostgresEngine
     from tests.support.postgres import PostgresServer
+
+LAST_VERSION_TO_LEND_LOGINS = 14
+"""Up to this version a login role had ADMIN OPTION on itself."""
 
 LIMITS = Limits(connections=20, connections_per_binding=10)
 
@@ -98,7 +102,9 @@ class Login:
         finally:
             await session.close()
 
-    async def query(self, statement: LiteralString | bytes, *parameters: object) -> list[TupleRow]:
+    async def query(
+        self, statement: LiteralString | bytes | Composed, *parameters: object
+    ) -> list[TupleRow]:
         """Run one statement in a session of its own and return its rows."""
         async with self.session() as session:
             return await rows(session, statement, *parameters)
@@ -178,11 +184,22 @@ class Tenants:
 
 
 async def rows(
-    session: Session, statement: LiteralString | bytes, *parameters: object
+    session: Session, statement: LiteralString | bytes | Composed, *parameters: object
 ) -> list[TupleRow]:
     """Run one statement and return its rows."""
     cursor = await session.execute(statement, parameters or None)
     return [] if cursor.description is None else await cursor.fetchall()
+
+
+async def lend(login: Login, borrower: Login, superuser: Session) -> None:
+    """Make one login a member of another: up to 14 a tenant can do that, later a superuser."""
+    statement = SQL("GRANT {} TO {}").format(Identifier(login.name), Identifier(borrower.name))
+    if login.server.version > LAST_VERSION_TO_LEND_LOGINS:
+        await superuser.execute(statement)
+        return
+    async with login.session() as session:
+        await session.execute("SET ROLE NONE")
+        await session.execute(statement)
 
 
 async def until(condition: Callable[[], Awaitable[bool]], *, within: float = 10) -> None:

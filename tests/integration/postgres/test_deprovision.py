@@ -11,7 +11,7 @@ from psycopg.sql import SQL, Identifier
 
 from broker.domain.database import Access
 from broker.domain.errors import BrokerError
-from tests.integration.postgres.tenants import database_spec, is_alive, rows
+from tests.integration.postgres.tenants import database_spec, is_alive, lend, rows
 
 if TYPE_CHECKING:
     from broker.postgres.engine import PostgresEngine
@@ -119,17 +119,11 @@ async def test_grants_in_strangers_databases_do_not_keep_roles(
 
 
 async def test_what_a_guest_made_belongs_to_the_host_afterwards(
-    tenant: Tenant, stranger: Tenant, superuser: Session, postgres: PostgresServer
+    tenant: Tenant, stranger: Tenant, superuser: Session
 ) -> None:
     """Objects a departing tenant owns in another's database become that one's."""
     guest, host = await tenant.bind(), await stranger.bind()
-    lend = SQL("GRANT {} TO {}").format(Identifier(host.name), Identifier(guest.name))
-    if postgres.version > 15:
-        await superuser.execute(lend)  # tenants cannot lend logins from 16 on
-    else:
-        async with host.session() as session:
-            await session.execute("SET ROLE NONE")
-            await session.execute(lend)
+    await lend(host, guest, superuser)
     async with guest.session(stranger.spec.name) as session:
         await session.execute("CREATE TABLE made_by_guest AS SELECT 1 AS a")
     await tenant.deprovision()
@@ -137,9 +131,7 @@ async def test_what_a_guest_made_belongs_to_the_host_afterwards(
     assert await host.query("SELECT * FROM made_by_guest") == [(1,)]
 
 
-async def test_a_half_dropped_database_is_dropped(
-    tenant: Tenant, superuser: Session, postgres: PostgresServer
-) -> None:
+async def test_a_half_dropped_database_is_dropped(tenant: Tenant, superuser: Session) -> None:
     """A DROP that was cut short (datconnlimit = -2) is finished by the next one."""
     await superuser.execute(
         "UPDATE pg_database SET datconnlimit = -2 WHERE datname = %s", [tenant.spec.name]

@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from psycopg import errors
 from psycopg.sql import SQL, Identifier
 
 from broker.domain.database import Access, Limits
 from broker.domain.errors import PermanentFailure
-from tests.integration.postgres.tenants import is_alive, rows, until, waits_for_lock
+from tests.integration.postgres.tenants import is_alive, lend, rows, until, waits_for_lock
 
 if TYPE_CHECKING:
     from tests.integration.postgres.tenants import Login, Session, Tenant, Tenants
-    from tests.support.postgres import PostgresServer
 
 
 async def exists(superuser: Session, login: Login) -> bool:
@@ -205,21 +203,11 @@ async def test_grants_from_a_stranger_do_not_keep_the_role(
 
 
 async def test_a_login_that_was_lent_to_a_stranger(
-    tenant: Tenant,
-    stranger: Tenant,
-    superuser: Session,
-    postgres: PostgresServer,
+    tenant: Tenant, stranger: Tenant, superuser: Session
 ) -> None:
-    """A login can be lent up to 15 only; the borrower is disconnected with the lender."""
+    """The borrower of a login is disconnected with the lender."""
     login, borrower = await tenant.bind(), await stranger.bind()
-    async with login.session() as session:
-        await session.execute("SET ROLE NONE")
-        lend = SQL("GRANT {} TO {}").format(Identifier(login.name), Identifier(borrower.name))
-        if postgres.version > 15:
-            with pytest.raises(errors.InsufficientPrivilege):
-                await session.execute(lend)
-            return
-        await session.execute(lend)
+    await lend(login, borrower, superuser)
     async with borrower.session(tenant.spec.name) as inside:
         await inside.execute("CREATE TABLE borrowed ()")
         await tenant.unbind(login)
@@ -230,21 +218,11 @@ async def test_a_login_that_was_lent_to_a_stranger(
 
 
 async def test_a_borrowers_open_alter_role_does_not_block(
-    tenant: Tenant, stranger: Tenant, superuser: Session, postgres: PostgresServer
+    tenant: Tenant, stranger: Tenant, superuser: Session
 ) -> None:
     """A lock that another tenant's session holds on the role is broken."""
     login, borrower = await tenant.bind(), await stranger.bind()
-    if postgres.version > 15:
-        # The lock of a stranger cannot be had there; a superuser's lending stands in for it.
-        await superuser.execute(
-            SQL("GRANT {} TO {}").format(Identifier(login.name), Identifier(borrower.name))
-        )
-    else:
-        async with login.session() as session:
-            await session.execute("SET ROLE NONE")
-            await session.execute(
-                SQL("GRANT {} TO {}").format(Identifier(login.name), Identifier(borrower.name))
-            )
+    await lend(login, borrower, superuser)
     async with borrower.session() as session:
         await session.execute("BEGIN")
         await session.execute(SQL("SET ROLE {}").format(Identifier(login.name)))
