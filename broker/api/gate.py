@@ -1,21 +1,23 @@
 """What every request passes before a route sees it, and every response on its way out.
 
-In this order: a request identity, authentication, the API version, the size of the body, and ids
-that can be ids. One piece of plain ASGI, because it stands in front of everything.
+In this order: a request identity, the size of the headers, authentication, the API version, ids
+that can be ids, and the size of the body. One piece of plain ASGI, because it stands in front of
+everything.
 """
 
 from __future__ import annotations
 
-import re
 import time
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 from uuid import uuid4
 
 import structlog
 
 from broker.api import headers as wire
+from broker.api import limits
 from broker.api.errors import error_response, plain_error
-from broker.domain.errors import BrokerError, InvalidRequest
+from broker.domain.errors import BrokerError
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -30,15 +32,8 @@ log = structlog.get_logger()
 PUBLIC = frozenset({"/healthz", "/readyz"})
 """Paths that need no credentials: a kubelet has none."""
 
-MAX_HEADER_BYTES = 32 * 1024
-MAX_ID_LENGTH = 255
-
-_BAD_ID = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffd]")
-_ENCODED_SLASH = re.compile(rb"%2f", re.IGNORECASE)
-
-
-class BodyTooLarge(Exception):
-    """The body is larger than this broker reads."""
+# Nobody reads the rest of what is refused unread.
+_CLOSE = {"Connection": "close"}
 
 
 class Gate:
@@ -75,37 +70,22 @@ class Gate:
         platform = self._authenticator.authenticate(wire.single(found, wire.AUTHORIZATION))
         scope["state"]["platform"] = platform
         wire.check_api_version(wire.single(found, wire.API_VERSION))
-        _check_path(scope)
+        limits.check_url(scope)
 
     async def forward(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the body, within bounds, and hand the request on.
 
         Raises:
             BodyTooLarge: Nothing has been handed on then.
+            BodyTooSlow: Likewise.
+            ClientGone: Likewise.
         """
-        body = await self._read(scope, receive)
+        body = await limits.read_body(scope, receive, limit=self._max_body_bytes)
 
         async def replay() -> Message:
             return {"type": "http.request", "body": body, "more_body": False}
 
         await self._app(scope, replay, send)
-
-    async def _read(self, scope: Scope, receive: Receive) -> bytes:
-        declared = wire.single(scope["headers"], wire.CONTENT_LENGTH)
-        if declared is not None and declared.isdigit() and int(declared) > self._max_body_bytes:
-            raise BodyTooLarge
-        chunks: list[bytes] = []
-        size = 0
-        more = True
-        while more:
-            message = await receive()
-            chunk = message.get("body", b"")
-            size += len(chunk)
-            if size > self._max_body_bytes:
-                raise BodyTooLarge
-            chunks.append(chunk)
-            more = message.get("more_body", False)
-        return b"".join(chunks)
 
 
 class _Exchange:
@@ -123,15 +103,21 @@ class _Exchange:
 
     async def handle(self, gate: Gate, receive: Receive) -> None:
         try:
-            if sum(len(k) + len(v) for k, v in self.scope["headers"]) > MAX_HEADER_BYTES:
-                await self._refuse(plain_error(431, "The request's headers are too large."))
-                return
+            limits.check_head(self.scope)
             gate.admit(self.scope)
             await gate.forward(self.scope, receive, self.send)
         except BrokerError as refusal:
             await self._refuse(error_response(refusal))
-        except BodyTooLarge:
-            await self._refuse(plain_error(413, "The request's body is too large."))
+        except limits.HeadTooLarge:
+            await self._refuse(
+                plain_error(431, "The request's headers or URL are too large.", _CLOSE)
+            )
+        except limits.BodyTooLarge:
+            await self._refuse(plain_error(413, "The request's body is too large.", _CLOSE))
+        except limits.BodyTooSlow:
+            await self._refuse(plain_error(408, "The request's body did not arrive.", _CLOSE))
+        except limits.ClientGone:
+            pass
         except Exception:
             log.exception("request failed unexpectedly", request=self.request_id)
             if not self.status:
@@ -167,19 +153,9 @@ class _Exchange:
         write(
             "request",
             method=method,
-            path=self.scope["path"],
+            path=quote(self.scope["path"]),  # it may hold line ends and terminal sequences
             status=self.status,
             milliseconds=round((time.perf_counter() - self._started_at) * 1000, 1),
             platform=self.scope["state"].get("platform"),
             request=self.request_id,
         )
-
-
-def _check_path(scope: Scope) -> None:
-    if _ENCODED_SLASH.search(scope.get("raw_path") or b""):
-        raise InvalidRequest("An id in the path must not contain a slash.")
-    path = scope["path"]
-    if _BAD_ID.search(path):
-        raise InvalidRequest("An id in the path must be UTF-8 without control characters.")
-    if any(len(part) > MAX_ID_LENGTH for part in path.split("/")):
-        raise InvalidRequest(f"An id in the path must have at most {MAX_ID_LENGTH} characters.")

@@ -78,8 +78,6 @@ def _check(document: dict[str, Any]) -> None:
     """Walk the document level by level, without recursion."""
     level: list[Any] = [document]
     for _ in range(MAX_DEPTH):
-        if not level:
-            return
         below: list[Any] = []
         for value in level:
             if isinstance(value, str):
@@ -90,7 +88,8 @@ def _check(document: dict[str, Any]) -> None:
             elif isinstance(value, list):
                 below.extend(value)
         level = below
-    raise ValueError("the body is nested too deeply")
+    if level:
+        raise ValueError("the body is nested too deeply")
 
 
 def _check_text(value: str) -> None:

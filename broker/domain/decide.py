@@ -138,11 +138,9 @@ def decide_provision(
             "A service instance with this id already exists with another service, plan, context or "
             "other parameters."
         )
-    if stored.status is Status.FAILED:
-        return Retry()
-    if stored.status is Status.CREATING and active is not None:
-        return Await(active)
-    return Replay()
+    if stored.status is Status.READY:
+        return Replay()
+    return Retry() if active is None else Await(active)
 
 
 def decide_update(

@@ -33,7 +33,7 @@ class _InitdbParser(argparse.ArgumentParser):
     """initdb's options, as far as they concern a single database."""
 
     def __init__(self) -> None:
-        super().__init__(prog="initdb", add_help=False)
+        super().__init__(prog="initdb", add_help=False, allow_abbrev=False)
         self.add_argument("-E", "--encoding")
         self.add_argument("--locale")
         self.add_argument("--no-locale", dest="locale", action="store_const", const="C")

@@ -1,0 +1,112 @@
+"""How much of a request is read, and what its URL may look like."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING
+
+from broker.api.headers import CONTENT_LENGTH, single
+from broker.domain.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope
+
+MAX_HEAD_BYTES = 32 * 1024
+"""The URL and all headers together."""
+
+MAX_ID_LENGTH = 255
+
+BODY_SECONDS = 30
+"""How long a client may take to send a body."""
+
+_MAX_LENGTH_DIGITS = 18
+_BAD_ID = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffd]")
+_ENCODED_SLASH = re.compile(rb"%2f", re.IGNORECASE)
+_BROKEN_ESCAPE = re.compile(rb"%(?![0-9a-f]{2})", re.IGNORECASE)
+
+
+class HeadTooLarge(Exception):
+    """The URL and the headers are larger than this broker reads."""
+
+
+class BodyTooLarge(Exception):
+    """The body is larger than this broker reads."""
+
+
+class BodyTooSlow(Exception):
+    """The body did not arrive within ``BODY_SECONDS``."""
+
+
+class ClientGone(Exception):
+    """The client hung up before its request was complete, and so has asked for nothing."""
+
+
+def check_head(scope: Scope) -> None:
+    """Refuse a request whose URL and headers are too large.
+
+    Raises:
+        HeadTooLarge: They are.
+    """
+    url = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+    headers = sum(len(name) + len(value) for name, value in scope["headers"])
+    if url + headers > MAX_HEAD_BYTES:
+        raise HeadTooLarge
+
+
+def check_url(scope: Scope) -> None:
+    """Refuse a URL that two readers may understand differently, or whose ids cannot be ids.
+
+    Raises:
+        InvalidRequest: With what is wrong.
+    """
+    raw_path: bytes = scope.get("raw_path") or b""
+    if _ENCODED_SLASH.search(raw_path):
+        raise InvalidRequest("An id in the path must not contain a slash.")
+    if _BROKEN_ESCAPE.search(raw_path) or _BROKEN_ESCAPE.search(scope["query_string"]):
+        raise InvalidRequest("A percent sign in the URL must begin an escape like %20.")
+    path = scope["path"]
+    if _BAD_ID.search(path):
+        raise InvalidRequest("An id in the path must be UTF-8 without control characters.")
+    if any(len(part) > MAX_ID_LENGTH for part in path.split("/")):
+        raise InvalidRequest(f"An id in the path must have at most {MAX_ID_LENGTH} characters.")
+
+
+async def read_body(scope: Scope, receive: Receive, *, limit: int) -> bytes:
+    """Read a request's body.
+
+    Args:
+        scope: The request.
+        receive: Where the body comes from.
+        limit: The largest body, in bytes.
+
+    Raises:
+        BodyTooLarge: It is larger, or says so.
+        BodyTooSlow: It did not arrive in time.
+        ClientGone: It did not arrive at all.
+    """
+    declared = single(scope["headers"], CONTENT_LENGTH) or b""
+    if len(declared) > _MAX_LENGTH_DIGITS or (declared.isdigit() and int(declared) > limit):
+        raise BodyTooLarge
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _read(receive, limit)
+    except TimeoutError:
+        raise BodyTooSlow from None
+
+
+async def _read(receive: Receive, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise BodyTooLarge
+        chunks.append(chunk)
+        more = message.get("more_body", False)
+    return b"".join(chunks)

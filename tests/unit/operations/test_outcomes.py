@@ -1,0 +1,95 @@
+"""How the end of an operation is explained, and what a refusal takes back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from broker.domain.errors import (
+    BrokerError,
+    PermanentFailure,
+    ServerUnavailable,
+    TemporaryFailure,
+    Unprocessable,
+    UpdateRefused,
+)
+from broker.domain.operation import OperationKind
+from broker.operations.outcomes import explain, must_withdraw
+from broker.operations.steps import Work
+from tests.unit.domain.examples import BINDING, INSTANCE, an_operation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+KINDS = list(OperationKind)
+REASONS: list[Callable[[], BrokerError]] = [
+    lambda: Unprocessable("no"),
+    lambda: UpdateRefused("no", instance_usable=True, update_repeatable=True),
+    lambda: TemporaryFailure("no"),
+    lambda: ServerUnavailable("no"),
+    lambda: PermanentFailure("no"),
+]
+
+
+def _work(kind: OperationKind) -> Work:
+    return Work(an_operation(kind), INSTANCE, (BINDING,))
+
+
+@pytest.mark.parametrize("reason", REASONS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_explanation_keeps_class_and_words(
+    kind: OperationKind, reason: Callable[[], BrokerError]
+) -> None:
+    """What the caller is told is what happened, whatever the operation."""
+    given = reason()
+    explained = explain(_work(kind), given)
+    assert type(explained) is type(given)
+    assert explained.description == "no"
+
+
+@pytest.mark.parametrize("reason", REASONS)
+@pytest.mark.parametrize(
+    "kind", [OperationKind.PROVISION, OperationKind.BIND, OperationKind.UNBIND]
+)
+def test_fields_of_updates_stay_with_updates(
+    kind: OperationKind, reason: Callable[[], BrokerError]
+) -> None:
+    """OSB API 2.17 forbids both fields in errors of operations they do not belong to."""
+    given = reason()
+    given.instance_usable = given.update_repeatable = None
+    explained = explain(_work(kind), given)
+    assert (explained.instance_usable, explained.update_repeatable) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("reason", "repeatable"),
+    [
+        (Unprocessable("no"), False),
+        (UpdateRefused("no", instance_usable=True, update_repeatable=True), True),
+        (UpdateRefused("no", instance_usable=True, update_repeatable=False), False),
+        (TemporaryFailure("no"), True),
+        (PermanentFailure("no"), True),
+    ],
+)
+def test_a_failed_update_leaves_a_usable_instance(reason: BrokerError, repeatable: bool) -> None:
+    """An update changes all or nothing; whether it can be repeated is said, or follows."""
+    explained = explain(_work(OperationKind.UPDATE), reason)
+    assert explained.instance_usable is True
+    assert explained.update_repeatable is repeatable
+
+
+def test_a_failed_deprovision_leaves_nothing_to_use() -> None:
+    """What is half deleted must not be bound any more."""
+    explained = explain(_work(OperationKind.DEPROVISION), TemporaryFailure("no"))
+    assert explained.instance_usable is False
+    assert explained.update_repeatable is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_a_refused_provision_is_taken_back(kind: OperationKind) -> None:
+    """A 4xx must leave nothing behind; what may succeed when repeated is kept for that."""
+    work = _work(kind)
+    assert must_withdraw(work, Unprocessable("no")) is (kind is OperationKind.PROVISION)
+    assert not must_withdraw(work, TemporaryFailure("no"))
+    assert not must_withdraw(work, PermanentFailure("no"))
