@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # The broker's image: `docker build -t pgbroker .`
 ARG PYTHON_IMAGE=python:3.13-slim
 
