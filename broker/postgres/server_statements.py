@@ -56,10 +56,21 @@ MODERN_PUBLIC_SCHEMA = (
 """Make the schema ``public`` what it is in PostgreSQL 15."""
 
 
-def broker_role(role: str, verifier: str, *, exists: bool, version: int) -> Iterator[Composed]:
-    """Give the broker's role its attributes and memberships, and keep its DDL out of the log.
+_QUIET = (
+    SQL("log_statement = 'none'"),
+    SQL("log_min_duration_statement = -1"),
+    SQL("log_min_duration_sample = -1"),
+    SQL("log_transaction_sample_rate = 0"),
+    SQL("log_min_error_statement = 'panic'"),
+    SQL("pg_stat_statements.track_utility = off"),
+)
+"""Settings that keep the text of the broker's statements out of log and statistics."""
 
-    The DDL carries SCRAM verifiers; ``log_statement`` and its kin would write them down.
+
+def broker_role(role: str, verifier: str, *, exists: bool, version: int) -> Iterator[Composed]:
+    """Give the broker's role its attributes and memberships, and keep its DDL to itself.
+
+    The DDL carries SCRAM verifiers, which a server that logs statements would write down.
     """
     name = Identifier(role)
     yield SQL("{} ROLE {} LOGIN CREATEDB CREATEROLE INHERIT PASSWORD {}").format(
@@ -70,9 +81,8 @@ def broker_role(role: str, verifier: str, *, exists: bool, version: int) -> Iter
         yield SQL("GRANT pg_use_reserved_connections TO {}").format(name)
     if version >= PARAMETER_PRIVILEGES:
         yield SQL("GRANT SET ON PARAMETER temp_file_limit TO {}").format(name)
-    yield SQL("ALTER ROLE {} SET log_statement = 'none'").format(name)
-    yield SQL("ALTER ROLE {} SET log_min_duration_statement = -1").format(name)
-    yield SQL("ALTER ROLE {} SET log_min_error_statement = 'panic'").format(name)
+    for setting in _QUIET:
+        yield SQL("ALTER ROLE {} SET ").format(name) + setting
 
 
 def close_to_public(database: str) -> Composed:

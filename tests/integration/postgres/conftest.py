@@ -8,10 +8,13 @@ import pytest
 from psycopg import AsyncConnection
 
 from broker.postgres.engine import PostgresEngine
+from tests.integration.postgres.servers import OwnServer
 from tests.integration.postgres.tenants import Session, Tenant, Tenants
+from tests.support.postgres import embedded_postgres
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from tests.support.postgres import PostgresServer
 
@@ -43,6 +46,13 @@ async def tenant(tenants: Tenants) -> Tenant:
 async def stranger(tenants: Tenants) -> Tenant:
     """Return another tenant of the same server."""
     return await tenants.provision()
+
+
+@pytest.fixture
+async def own_server(servers: Path) -> AsyncIterator[OwnServer]:
+    """Return a server of the test's own, to be stopped, filled up or held up."""
+    async with embedded_postgres(servers / "own") as embedded:
+        yield await OwnServer.prepare(embedded)
 
 
 @pytest.fixture
