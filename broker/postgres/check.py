@@ -88,6 +88,7 @@ class _Server:
     max_prepared_transactions: int
     data_checksums: bool
     ssl: bool
+    log_statement: str
     authentication_timeout: int
 
 
@@ -186,6 +187,13 @@ def _server_findings(server: _Server, version: int) -> Iterator[Finding]:
             "warning",
             "TLS is off: data travels in clear text.",
             "Give the server a certificate and set ssl = on.",
+        )
+    if server.log_statement != "none":
+        yield Finding(
+            "log_statement",
+            "warning",
+            "The server logs the broker's statements, which carry the SCRAM verifiers of logins.",
+            f"As a superuser: ALTER ROLE \"{server.role}\" SET log_statement = 'none'",
         )
     if server.authentication_timeout > SLOW_AUTHENTICATION:
         yield Finding(

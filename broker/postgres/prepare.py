@@ -7,10 +7,12 @@ itself later is in ``check.py``.
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psycopg
+from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import class_row
 
@@ -22,7 +24,10 @@ from broker.postgres.connections import MAINTENANCE_STATEMENT_TIMEOUT, connect_o
 from broker.postgres.errors import is_lost
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from psycopg import AsyncConnection
+    from psycopg.sql import SQL, Composed
 
 __all__ = ["Finding", "check", "prepare", "prepare_for"]
 
@@ -100,6 +105,7 @@ async def _prepare(superuser_dsn: str, role: str, verifier: str, maintenance_dat
         superuser_dsn, statement_timeout=MAINTENANCE_STATEMENT_TIMEOUT
     ) as connection:
         await connection.execute(statements.LOCK, [statements.lock_key("")])
+        await _run_permitted(connection, server_statements.QUIET_SESSION)
         version = connection.info.server_version // 10_000
         async with connection.cursor(row_factory=class_row(_Existing)) as cursor:
             await cursor.execute(
@@ -118,6 +124,7 @@ async def _prepare(superuser_dsn: str, role: str, verifier: str, maintenance_dat
             ),
             *(server_statements.close_to_public(name) for name in existing.open_databases),
         )
+        await _run_permitted(connection, server_statements.optional_rights(role, version))
         modernise = version < statements.PUBLIC_SCHEMA_OWNED_BY_DATABASE_OWNER
         if modernise:
             await _modernise_template(connection, superuser_dsn)
@@ -127,6 +134,16 @@ async def _prepare(superuser_dsn: str, role: str, verifier: str, maintenance_dat
     if modernise:
         async with await connect_once(superuser_dsn, dbname=maintenance_database) as connection:
             await statements.run(connection, *server_statements.MODERN_PUBLIC_SCHEMA)
+
+
+async def _run_permitted(connection: AsyncConnection, optional: Iterable[SQL | Composed]) -> None:
+    """Run statements that the administrator of a managed service may not be allowed to.
+
+    The check tells what could not be had.
+    """
+    for statement in optional:
+        with suppress(errors.InsufficientPrivilege):
+            await connection.execute(statement)
 
 
 async def _modernise_template(connection: AsyncConnection, superuser_dsn: str) -> None:

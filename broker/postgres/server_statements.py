@@ -64,14 +64,17 @@ _QUIET = (
     SQL("log_min_error_statement = 'panic'"),
     SQL("pg_stat_statements.track_utility = off"),
 )
-"""Settings that keep the text of the broker's statements out of log and statistics."""
+"""Settings that keep the text of a session's statements out of log and statistics.
+
+The broker's statements carry SCRAM verifiers, which a server that logs them would write down.
+"""
+
+QUIET_SESSION = tuple(SQL("SET ") + setting for setting in _QUIET)
+"""The same, for the session that prepares."""
 
 
 def broker_role(role: str, verifier: str, *, exists: bool, version: int) -> Iterator[Composed]:
-    """Give the broker's role its attributes and memberships, and keep its DDL to itself.
-
-    The DDL carries SCRAM verifiers, which a server that logs statements would write down.
-    """
+    """Give the broker's role its attributes and memberships."""
     name = Identifier(role)
     yield SQL("{} ROLE {} LOGIN CREATEDB CREATEROLE INHERIT PASSWORD {}").format(
         SQL("ALTER" if exists else "CREATE"), name, Literal(verifier)
@@ -79,6 +82,11 @@ def broker_role(role: str, verifier: str, *, exists: bool, version: int) -> Iter
     yield SQL("GRANT pg_signal_backend TO {}").format(name)
     if version >= RESERVED_CONNECTIONS:
         yield SQL("GRANT pg_use_reserved_connections TO {}").format(name)
+
+
+def optional_rights(role: str, version: int) -> Iterator[Composed]:
+    """Give the broker's role what it can do without, where whoever prepares may give it."""
+    name = Identifier(role)
     if version >= PARAMETER_PRIVILEGES:
         yield SQL("GRANT SET ON PARAMETER temp_file_limit TO {}").format(name)
     for setting in _QUIET:
@@ -125,6 +133,7 @@ SELECT
         AS max_prepared_transactions,
     pg_catalog.current_setting('data_checksums')::pg_catalog.bool AS data_checksums,
     pg_catalog.current_setting('ssl')::pg_catalog.bool AS ssl,
+    pg_catalog.current_setting('log_statement') AS log_statement,
     (
         SELECT setting::pg_catalog.int4
         FROM pg_catalog.pg_settings

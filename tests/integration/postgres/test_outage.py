@@ -1,0 +1,133 @@
+"""A server that is down, full, or that was restarted."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from broker.domain.database import DatabaseChange, Limits
+from broker.domain.errors import ServerUnavailable
+from broker.embedded import StopMode
+from tests.integration.postgres.servers import PASSWORD, OwnServer
+from tests.integration.postgres.tenants import database_spec, is_alive, login_spec
+from tests.support.postgres import embedded_postgres
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable
+    from pathlib import Path
+
+    from broker.postgres.engine import PostgresEngine
+    from tests.integration.postgres.tenants import Session
+    from tests.support.postgres import PostgresServer
+
+SLOTS = 12
+"""Small enough for one tenant to take all of them."""
+
+
+@pytest.fixture
+async def small_server(servers: Path, postgres: PostgresServer) -> AsyncIterator[OwnServer]:
+    """Return a server with few connection slots, some of them reserved where that exists."""
+    settings = {"max_connections": str(SLOTS), "max_wal_senders": "0"}
+    if postgres.version > 15:
+        settings["reserved_connections"] = "3"
+    async with embedded_postgres(servers / "small", **settings) as embedded:
+        yield await OwnServer.prepare(embedded)
+
+
+def every_step(engine: PostgresEngine) -> dict[str, Awaitable[object]]:
+    """Call every method of an engine."""
+    spec = database_spec()
+    login, _ = login_spec(spec)
+    return {
+        "ensure_roles": engine.ensure_roles(spec),
+        "ensure_database": engine.ensure_database(spec),
+        "initialise_database": engine.initialise_database(spec),
+        "change_database": engine.change_database(DatabaseChange(spec, (), (), ())),
+        "ensure_login": engine.ensure_login(login),
+        "drop_login": engine.drop_login(login.name, database=spec.name, reader=spec.reader),
+        "drop_database": engine.drop_database(spec, [login.name]),
+        "database_size": engine.database_size(spec.name),
+    }
+
+
+async def fill(dsn: str) -> list[Session]:
+    """Open sessions until the server has no room for another."""
+    sessions: list[Session] = []
+    while True:
+        try:
+            sessions.append(await psycopg.AsyncConnection.connect(dsn, autocommit=True))
+        except psycopg.OperationalError:
+            return sessions
+
+
+async def test_a_stopped_server_is_unavailable_until_it_is_back(own_server: OwnServer) -> None:
+    """Every step fails as temporary, names the server and not its DSN; later all works."""
+    spec = database_spec()
+    async with own_server.engine() as engine:
+        await asyncio.gather(*(engine.ensure_roles(database_spec()) for _ in range(4)))
+        await own_server.embedded.stop(StopMode.IMMEDIATE)
+
+        steps = every_step(engine)
+        async with asyncio.timeout(30):
+            results = await asyncio.gather(*steps.values(), return_exceptions=True)
+        for name, result in zip(steps, results, strict=True):
+            assert isinstance(result, ServerUnavailable), (name, result)
+            assert "'own-server'" in result.description
+            assert not re.search(f"{PASSWORD}|127.0.0.1|pgbroker", result.description)
+
+        await own_server.embedded.start()
+        for step in (engine.ensure_roles, engine.ensure_database, engine.initialise_database):
+            await step(spec)
+        assert await engine.database_size(spec.name) > 0
+
+
+async def test_opening_does_not_need_the_server(own_server: OwnServer) -> None:
+    """A broker starts while a server is down, and uses it once it is there."""
+    await own_server.embedded.stop()
+    async with asyncio.timeout(20), own_server.engine() as engine:
+        with pytest.raises(ServerUnavailable):
+            await engine.ensure_roles(database_spec())
+        await own_server.embedded.start()
+        await engine.ensure_roles(database_spec())
+
+
+async def test_a_wrong_password_is_not_shown(own_server: OwnServer) -> None:
+    """A server that does not let the broker in is unavailable, and the error tells no secret."""
+    wrong = OwnServer(own_server.embedded, own_server.dsn.replace(PASSWORD, "another-password"))
+    async with wrong.engine() as engine:
+        with pytest.raises(ServerUnavailable) as refusal:
+            await engine.ensure_roles(database_spec())
+    assert "another-password" not in f"{refusal.value} {refusal.value.__cause__} {engine!r}"
+
+
+async def test_a_server_full_of_tenants(small_server: OwnServer) -> None:
+    """From 16 on the broker has connections in reserve; before, it waits for one to be free."""
+    limits = Limits(connections=2 * SLOTS, connections_per_binding=2 * SLOTS)
+    spec = database_spec(limits=limits)
+    login, password = login_spec(spec)
+    async with small_server.engine() as engine:
+        for step in (engine.ensure_roles, engine.ensure_database, engine.initialise_database):
+            await step(spec)
+        await engine.ensure_login(login)
+
+    embedded = small_server.embedded
+    dsn = (
+        f"postgresql://{login.name}:{password.reveal()}@{embedded.host}:{embedded.port}/{spec.name}"
+    )
+    async with small_server.engine() as engine:
+        async with AsyncExitStack() as stack:
+            sessions = await fill(dsn)
+            for session in sessions:
+                stack.push_async_callback(session.close)
+            if embedded.version > 15:
+                await engine.drop_login(login.name, database=spec.name, reader=spec.reader)
+                assert not any([await is_alive(session) for session in sessions])
+                return
+            with pytest.raises(ServerUnavailable, match="no connection to spare"):
+                await engine.drop_login(login.name, database=spec.name, reader=spec.reader)
+        await engine.drop_login(login.name, database=spec.name, reader=spec.reader)
