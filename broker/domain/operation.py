@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from broker.domain.errors import BrokerError
-    from broker.domain.instance import InstanceKey
+    from broker.domain.instance import Binding, Instance, InstanceKey
 
 
 class OperationKind(StrEnum):
@@ -141,3 +141,19 @@ class Operation:
             instance_usable=reason.instance_usable,
             update_repeatable=reason.update_repeatable,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """An operation with the records it works on.
+
+    Attributes:
+        operation: The recorded operation.
+        instance: Its instance.
+        bindings: The binding of a bind or unbind; all of the instance's for an update or
+            deprovision; none for a provision.
+    """
+
+    operation: Operation
+    instance: Instance
+    bindings: tuple[Binding, ...] = ()

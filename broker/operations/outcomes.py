@@ -10,7 +10,7 @@ from broker.domain.instance import Instance, Status
 from broker.domain.operation import OperationKind, UpdateTarget
 
 if TYPE_CHECKING:
-    from broker.operations.steps import Work
+    from broker.domain.operation import Work
     from broker.service.ports import StateTransaction
 
 

@@ -14,17 +14,16 @@ import structlog
 
 from broker.domain import errors
 from broker.domain.instance import BindingKey
-from broker.domain.operation import Operation, OperationKind, OperationState
+from broker.domain.operation import Operation, OperationState, Work
 from broker.operations.outcomes import explain, must_withdraw, record_failure, record_success
-from broker.operations.steps import Step, Work, steps_of, withdraw
+from broker.operations.steps import Step, steps_of, withdraw
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from datetime import timedelta
 
     from broker.domain.catalog import Catalog
-    from broker.domain.instance import Binding
-    from broker.service.ports import Servers, StateTransaction, Store, Tags
+    from broker.service.ports import Servers, Store, Tags
 
 log = structlog.get_logger()
 
@@ -78,9 +77,10 @@ class OperationRunner:
         self._retry_for = retry_for
         self._running: set[asyncio.Task[Operation]] = set()
 
-    async def run(self, operation: Operation, *, window: timedelta) -> Operation:
-        """Start an operation and wait for its end, at most as long as the window."""
-        task = asyncio.create_task(self._execute(operation), name=str(operation.id))
+    async def run(self, work: Work, *, window: timedelta) -> Operation:
+        """Start a recorded operation and wait for its end, at most as long as the window."""
+        operation = work.operation
+        task = asyncio.create_task(self._execute(work), name=str(operation.id))
         self._running.add(task)
         task.add_done_callback(self._forget)
         done, _ = await asyncio.wait({task}, timeout=window.total_seconds())
@@ -97,7 +97,7 @@ class OperationRunner:
             taken = await state.take_over(operation, token=uuid4(), lease=self._lease)
         if taken is not None:
             log.warning("operation taken over", operation=str(operation.id), kind=operation.kind)
-            return await self.run(taken, window=window)
+            return await self.run(await self._pick_up(taken), window=window)
         for pause in _pauses(window):
             latest = await self._store.operation(operation.id) or operation
             if latest.state is OperationState.FAILED:
@@ -128,13 +128,11 @@ class OperationRunner:
         if not task.cancelled():
             task.exception()  # Marks it as seen when the request has given up waiting.
 
-    async def _execute(self, operation: Operation) -> Operation:
+    async def _execute(self, work: Work) -> Operation:
+        operation = work.operation
         kind = operation.kind.value
         context = {"operation": str(operation.id), "kind": kind, **_subject(operation)}
         async with self._heartbeat(operation) as lease:
-            work = await self._pick_up(operation)
-            if work is None:
-                raise errors.Gone
             try:
                 steps = steps_of(
                     work, catalog=self._catalog, servers=self._servers, tags=self._tags
@@ -154,23 +152,23 @@ class OperationRunner:
         log.info("operation succeeded", **context)
         return done
 
-    async def _pick_up(self, operation: Operation) -> Work | None:
-        """Read what the operation works on; ``None`` when it is gone."""
+    async def _pick_up(self, operation: Operation) -> Work:
+        """Read what an operation that was taken over works on.
+
+        Raises:
+            Gone: It is not there any more.
+        """
         key = operation.instance
-        if operation.binding_id is not None:
-            instance = await self._store.instance(key)
-            binding = await self._store.binding(BindingKey(key, operation.binding_id))
-            return Work(operation, instance, (binding,)) if instance and binding else None
         async with self._store.transaction() as state:
             instance = await state.instance(key)
             if instance is None:
-                return None
-            return Work(operation, instance, await self._bindings(state, operation))
-
-    async def _bindings(self, state: StateTransaction, operation: Operation) -> tuple[Binding, ...]:
-        if operation.kind is OperationKind.PROVISION:
-            return ()
-        return tuple(await state.bindings(operation.instance))
+                raise errors.Gone
+            if operation.binding_id is None:
+                return Work(operation, instance, tuple(await state.bindings(key)))
+            binding = await state.binding(BindingKey(key, operation.binding_id))
+            if binding is None:
+                raise errors.Gone
+            return Work(operation, instance, (binding,))
 
     async def _run_steps(self, steps: tuple[Step, ...], lease: _Lease) -> None:
         for step in steps:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from broker.domain.catalog import Catalog, Plan
     from broker.domain.instance import Binding, Instance
-    from broker.domain.operation import Operation, UpdateTarget
+    from broker.domain.operation import UpdateTarget, Work
     from broker.service.ports import Engine, Servers, Tags
 
 
@@ -33,21 +33,6 @@ class Step:
 
     name: str
     run: Callable[[], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """An operation with the records it works on.
-
-    Attributes:
-        operation: The recorded operation.
-        instance: Its instance.
-        bindings: The binding of a bind or unbind; otherwise all of the instance's.
-    """
-
-    operation: Operation
-    instance: Instance
-    bindings: tuple[Binding, ...]
 
 
 def steps_of(work: Work, *, catalog: Catalog, servers: Servers, tags: Tags) -> tuple[Step, ...]:

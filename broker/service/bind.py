@@ -9,7 +9,7 @@ from broker.domain import decide, names
 from broker.domain.credentials import generate_login_secret
 from broker.domain.errors import InvalidRequest, NotFound, Unprocessable
 from broker.domain.instance import Binding, BindingKey, Instance, Status
-from broker.domain.operation import OperationKind
+from broker.domain.operation import OperationKind, Work
 from broker.domain.parameters import binding_access
 from broker.service.context import (
     Broker,
@@ -18,6 +18,7 @@ from broker.service.context import (
     carry_out,
     check_asynchronous,
     new_operation,
+    operation_on,
 )
 from broker.service.fetch import BindingView, view_binding
 
@@ -51,9 +52,8 @@ async def bind(broker: Broker, request: BindRequest) -> BindOutcome:
     """
     if request.predecessor_id is None and (request.service_id is None or request.plan_id is None):
         raise InvalidRequest("service_id and plan_id are required to create a service binding.")
-    decision: decide.Create | decide.Retry | decide.Await | decide.Replay = decide.Create()
-    operation = None
-    while operation is None:
+    task: Work | Operation | None = None
+    while task is None:
         async with broker.store.transaction() as state:
             key = request.binding
             instance = await state.instance(key.instance)
@@ -64,31 +64,27 @@ async def bind(broker: Broker, request: BindRequest) -> BindOutcome:
             check_asynchronous(plan, accepts_incomplete=request.accepts_incomplete)
             broker.check_parameters(plan.schemas["bind"], request.parameters or {})
             stored = await state.binding(key)
-            decision = decide.decide_bind(
+            active = await state.active_operations(key.instance)
+            match decide.decide_bind(
                 request,
                 instance,
                 stored,
-                await state.active_operation(key.instance),
-                await state.active_operation(key.instance, key.binding_id) if stored else None,
-            )
-            match decision:
+                operation_on(active),
+                operation_on(active, key.binding_id),
+            ):
                 case decide.Replay():
                     view = view_binding(broker, instance, stored) if stored else None
                     return BindOutcome(Progress.UNCHANGED, view=view)
-                case decide.Await(operation=active):
-                    operation = active
+                case decide.Await(operation=task):
+                    pass
                 case decide.Create() | decide.Retry():
-                    operation = await _record(broker, state, request, plan, stored)
+                    task = await _record(broker, state, request, instance=bound, stored=stored)
     outcome = await carry_out(
-        broker,
-        operation,
-        plan=plan,
-        accepts_incomplete=request.accepts_incomplete,
-        ours=not isinstance(decision, decide.Await),
+        broker, task, plan=plan, accepts_incomplete=request.accepts_incomplete
     )
     if outcome.progress is Progress.ACCEPTED:
         return BindOutcome(outcome.progress, outcome.operation_id)
-    made = await broker.store.binding(key)
+    made = task.bindings[0] if isinstance(task, Work) else await broker.store.binding(key)
     if made is None:
         raise NotFound("This service binding was deleted while it was being created.")
     return BindOutcome(outcome.progress, view=view_binding(broker, bound, made))
@@ -109,25 +105,29 @@ async def _record(
     broker: Broker,
     state: StateTransaction,
     request: BindRequest,
-    plan: Plan,
+    *,
+    instance: Instance,
     stored: Binding | None,
-) -> Operation | None:
+) -> Work | None:
     """Record the binding and the operation; ``None`` when another request was quicker."""
     key = request.binding
+    plan = _plan(broker, instance)
     if stored is not None:
-        await state.save_binding(replace(stored, status=Status.CREATING))
+        binding = replace(stored, status=Status.CREATING)
+        await state.save_binding(binding)
     else:
         predecessor = None
         if request.predecessor_id is not None:
             predecessor = await state.binding(BindingKey(key.instance, request.predecessor_id))
             decide.check_predecessor(predecessor, request, plan, broker.clock())
-        if not await state.add_binding(_binding(broker, request, plan, predecessor)):
+        binding = _binding(broker, request, plan, predecessor)
+        if not await state.add_binding(binding):
             return None
     operation = new_operation(
         broker, OperationKind.BIND, key.instance, request.caller, binding_id=key.binding_id
     )
     await state.add_operation(operation, lease=broker.lease)
-    return operation
+    return Work(operation, instance, (binding,))
 
 
 def _binding(

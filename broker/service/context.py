@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from broker.domain.errors import AsyncRequired, TemporaryFailure
-from broker.domain.operation import Operation, OperationKind, OperationState
+from broker.domain.operation import Operation, OperationKind, OperationState, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
     from uuid import UUID
 
@@ -107,36 +107,44 @@ def check_asynchronous(plan: Plan | None, *, accepts_incomplete: bool) -> None:
 
 
 async def carry_out(
-    broker: Broker,
-    operation: Operation,
-    *,
-    plan: Plan | None,
-    accepts_incomplete: bool,
-    ours: bool,
+    broker: Broker, task: Work | Operation, *, plan: Plan | None, accepts_incomplete: bool
 ) -> Outcome:
     """See a recorded operation through, as far as the caller can wait.
 
     Args:
         broker: The collaborators.
-        operation: A recorded operation in progress.
+        task: What this request has recorded, and so runs; or an operation that another request
+            has recorded, and that is waited for.
         plan: The instance's plan; one that is never quick is not waited for.
         accepts_incomplete: Whether the caller can poll.
-        ours: Whether this request recorded it (and so runs it), or another one did.
 
     Raises:
         BrokerError: It failed.
         TemporaryFailure: It takes longer than the window and the caller cannot poll.
     """
     window = broker.window * (0 if plan is not None and plan.asynchronous else 1)
-    follow = broker.runner.run if ours else broker.runner.wait
-    latest = await follow(operation, window=window)
+    match task:
+        case Work():
+            latest = await broker.runner.run(task, window=window)
+        case Operation():
+            latest = await broker.runner.wait(task, window=window)
     if latest.state is OperationState.SUCCEEDED:
         return Outcome(Progress.DONE)
     if accepts_incomplete:
-        return Outcome(Progress.ACCEPTED, operation.id)
+        return Outcome(Progress.ACCEPTED, latest.id)
     raise TemporaryFailure(
         "This is taking longer than usual and goes on in the background; ask again in a moment."
     )
+
+
+def operation_on(active: Sequence[Operation], binding_id: str | None = None) -> Operation | None:
+    """Return the operation on the instance itself, or on that binding of it.
+
+    Args:
+        active: What is in progress on the instance and on its bindings.
+        binding_id: ``None`` is the instance itself.
+    """
+    return next((found for found in active if found.binding_id == binding_id), None)
 
 
 async def supersede(broker: Broker, state: StateTransaction, operation: Operation) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from broker.domain import decide
 from broker.domain.errors import ConcurrencyError, Gone
 from broker.domain.instance import Status
-from broker.domain.operation import OperationKind
+from broker.domain.operation import OperationKind, Work
 from broker.service.context import (
     Broker,
     Outcome,
@@ -19,7 +19,11 @@ from broker.service.context import (
 )
 
 if TYPE_CHECKING:
+    from broker.domain.operation import Operation
+    from broker.domain.instance import InstanceKey
+    from broker.domain.operation import Operation
     from broker.domain.requests import DeprovisionRequest
+    from broker.service.ports import StateTransaction
 
 
 async def deprovision(broker: Broker, request: DeprovisionRequest) -> Outcome:
@@ -42,25 +46,23 @@ async def deprovision(broker: Broker, request: DeprovisionRequest) -> Outcome:
         )
         plan = broker.catalog.find_plan(stored.service_id, stored.plan_id)
         check_asynchronous(plan, accepts_incomplete=request.accepts_incomplete)
-        active = await state.active_operation(
-            request.instance
-        ) or await state.active_binding_operation(request.instance)
-        decision = decide.decide_deprovision(active)
+        decision = decide.decide_deprovision(await _active(state, request.instance))
+        while isinstance(decision, decide.Supersede):
+            if not await supersede(broker, state, decision.operation):
+                raise ConcurrencyError
+            # Several bindings may have been in the making.
+            decision = decide.decide_deprovision(await _active(state, request.instance))
         match decision:
             case decide.Await(operation=operation):
                 pass
-            case decide.Supersede(operation=other) if not await supersede(broker, state, other):
-                raise ConcurrencyError
-            case decide.Create() | decide.Supersede():
+            case decide.Create():
                 await state.save_instance(replace(stored, status=Status.DELETING))
                 operation = new_operation(
                     broker, OperationKind.DEPROVISION, request.instance, request.caller
                 )
                 await state.add_operation(operation, lease=broker.lease)
-    return await carry_out(
-        broker,
-        operation,
-        plan=plan,
-        accepts_incomplete=request.accepts_incomplete,
-        ours=not isinstance(decision, decide.Await),
-    )
+    return await carry_out(broker, task, plan=plan, accepts_incomplete=request.accepts_incomplete)
+
+
+async def _active(state: StateTransaction, key: InstanceKey) -> Operation | None:
+    return await state.active_operation(key) or await state.active_binding_operation(key)

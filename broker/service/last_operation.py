@@ -7,6 +7,7 @@ from uuid import UUID
 
 from broker.domain import decide
 from broker.domain.errors import Gone, InvalidRequest, NotFound
+from broker.domain.instance import BindingKey
 from broker.domain.operation import OperationKind, OperationState
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from broker.domain.requests import LastOperationRequest
     from broker.service.context import Broker
 
+_NOTHING = "There is no such service instance or binding."
 _DELETIONS = {OperationKind.DEPROVISION, OperationKind.UNBIND}
 
 
@@ -22,7 +24,8 @@ async def last_operation(broker: Broker, request: LastOperationRequest) -> Opera
 
     Raises:
         InvalidRequest: It names one that is not of this instance or binding, or a hint is wrong.
-        NotFound: Nothing was ever asked for under this id.
+        NotFound: There is no such instance or binding: it was never asked for, or made and then
+            deleted in some other operation.
         Gone: The deletion it polls is done.
     """
     operation = await _find(broker, request)
@@ -31,20 +34,30 @@ async def last_operation(broker: Broker, request: LastOperationRequest) -> Opera
         decide.check_ids(
             instance, service_id=request.service_id, plan_id=request.plan_id, former_plans=True
         )
-    if operation.kind in _DELETIONS and operation.state is OperationState.SUCCEEDED:
-        raise Gone("It has been deleted.")
+    if operation.state is OperationState.SUCCEEDED:
+        if operation.kind in _DELETIONS:
+            raise Gone("It has been deleted.")
+        if instance is None or not await _is_there(broker, request):
+            raise NotFound(_NOTHING)
     return operation
 
 
+async def _is_there(broker: Broker, request: LastOperationRequest) -> bool:
+    if request.binding_id is None:
+        return True
+    key = BindingKey(request.instance, request.binding_id)
+    return await broker.store.binding(key) is not None
+
+
 async def _find(broker: Broker, request: LastOperationRequest) -> Operation:
-    if request.operation is None:
-        newest = await broker.store.last_operation(request.instance, request.binding_id)
-        if newest is None:
-            raise NotFound("There is no such service instance or binding.")
+    newest = await broker.store.last_operation(request.instance, request.binding_id)
+    if newest is None:
+        raise NotFound(_NOTHING)
+    if request.operation in {None, str(newest.id)}:
         return newest
     refusal = InvalidRequest("operation is not one of this service instance or binding.")
     try:
-        operation_id = UUID(request.operation)
+        operation_id = UUID(request.operation or "")
     except ValueError:
         raise refusal from None
     operation = await broker.store.operation(operation_id)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from broker.domain.catalog import Plan
     from broker.domain.database import DatabaseChange, DatabaseSpec, Endpoint, LoginSpec
     from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey
-    from broker.domain.operation import Operation
+    from broker.domain.operation import Operation, Work
 
 
 class Engine(Protocol):
@@ -97,13 +97,8 @@ class StateTransaction(Protocol):
     async def bindings(self, key: InstanceKey) -> list[Binding]:
         """Read all bindings of an instance."""
 
-    async def active_operation(
-        self, key: InstanceKey, binding_id: str | None = None
-    ) -> Operation | None:
-        """Return the operation in progress on the instance itself, or on that binding of it."""
-
-    async def active_binding_operation(self, key: InstanceKey) -> Operation | None:
-        """Return some operation in progress on a binding of the instance."""
+    async def active_operations(self, key: InstanceKey) -> list[Operation]:
+        """Read what is in progress on the instance and on its bindings, the oldest first."""
 
     async def databases_per_server(self) -> dict[str, int]:
         """Count the instances on each server."""
@@ -186,8 +181,8 @@ class Tags(Protocol):
 class Runner(Protocol):
     """Carries out recorded operations."""
 
-    async def run(self, operation: Operation, *, window: timedelta) -> Operation:
-        """Start an operation and wait for its end, at most as long as the window.
+    async def run(self, work: Work, *, window: timedelta) -> Operation:
+        """Start a recorded operation and wait for its end, at most as long as the window.
 
         Returns:
             The operation as it is then: finished, or still in progress.

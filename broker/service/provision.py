@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from broker.domain import decide, names
 from broker.domain.instance import Instance, Status
-from broker.domain.operation import OperationKind
+from broker.domain.operation import OperationKind, Work
 from broker.domain.parameters import InstanceParameters, provision_extensions
 from broker.service.context import (
     UNCHANGED,
@@ -16,6 +16,7 @@ from broker.service.context import (
     carry_out,
     check_asynchronous,
     new_operation,
+    operation_on,
 )
 
 if TYPE_CHECKING:
@@ -38,27 +39,19 @@ async def provision(broker: Broker, request: ProvisionRequest) -> Outcome:
     plan = broker.catalog.plan(request.service_id, request.plan_id)
     broker.check_parameters(plan.schemas["provision"], request.parameters)
     check_asynchronous(plan, accepts_incomplete=request.accepts_incomplete)
-    decision: decide.Create | decide.Retry | decide.Await | decide.Replay = decide.Create()
-    operation = None
-    while operation is None:
+    task: Work | Operation | None = None
+    while task is None:
         async with broker.store.transaction() as state:
             stored = await state.instance(request.instance)
-            active = await state.active_operation(request.instance) if stored else None
-            decision = decide.decide_provision(request, stored, active)
-            match decision:
+            active = await state.active_operations(request.instance) if stored else []
+            match decide.decide_provision(request, stored, operation_on(active)):
                 case decide.Replay():
                     return UNCHANGED
-                case decide.Await(operation=active):
-                    operation = active
+                case decide.Await(operation=task):
+                    pass
                 case decide.Create() | decide.Retry():
-                    operation = await _record(broker, state, request, plan, stored)
-    return await carry_out(
-        broker,
-        operation,
-        plan=plan,
-        accepts_incomplete=request.accepts_incomplete,
-        ours=not isinstance(decision, decide.Await),
-    )
+                    task = await _record(broker, state, request, plan, stored)
+    return await carry_out(broker, task, plan=plan, accepts_incomplete=request.accepts_incomplete)
 
 
 async def _record(
@@ -67,18 +60,20 @@ async def _record(
     request: ProvisionRequest,
     plan: Plan,
     stored: Instance | None,
-) -> Operation | None:
+) -> Work | None:
     """Record the instance and the operation; ``None`` when another request was quicker."""
     if stored is not None:
-        await state.save_instance(replace(stored, status=Status.CREATING))
+        instance = replace(stored, status=Status.CREATING)
+        await state.save_instance(instance)
     else:
         decide.check_maintenance(plan, request.maintenance_version)
         server = broker.servers.place(plan, await state.databases_per_server())
-        if not await state.add_instance(_instance(broker, request, plan, server)):
+        instance = _instance(broker, request, plan, server)
+        if not await state.add_instance(instance):
             return None
     operation = new_operation(broker, OperationKind.PROVISION, request.instance, request.caller)
     await state.add_operation(operation, lease=broker.lease)
-    return operation
+    return Work(operation, instance)
 
 
 def _instance(broker: Broker, request: ProvisionRequest, plan: Plan, server: str) -> Instance:

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING
 from broker.domain import decide
 from broker.domain.errors import ConcurrencyError, Gone
 from broker.domain.instance import Status
-from broker.domain.operation import OperationKind
+from broker.domain.operation import OperationKind, Work
 from broker.service.context import (
     Broker,
     Outcome,
     carry_out,
     check_asynchronous,
     new_operation,
+    operation_on,
     supersede,
 )
 
 if TYPE_CHECKING:
+    from broker.domain.operation import Operation
     from broker.domain.requests import UnbindRequest
 
 
@@ -42,12 +44,10 @@ async def unbind(broker: Broker, request: UnbindRequest) -> Outcome:
         )
         plan = broker.catalog.find_plan(instance.service_id, instance.plan_id)
         check_asynchronous(plan, accepts_incomplete=request.accepts_incomplete)
-        decision = decide.decide_unbind(
-            await state.active_operation(key.instance),
-            await state.active_operation(key.instance, key.binding_id),
-        )
-        match decision:
-            case decide.Await(operation=operation):
+        active = await state.active_operations(key.instance)
+        task: Work | Operation
+        match decide.decide_unbind(operation_on(active), operation_on(active, key.binding_id)):
+            case decide.Await(operation=task):
                 pass
             case decide.Supersede(operation=other) if not await supersede(broker, state, other):
                 raise ConcurrencyError
@@ -61,10 +61,5 @@ async def unbind(broker: Broker, request: UnbindRequest) -> Outcome:
                     binding_id=key.binding_id,
                 )
                 await state.add_operation(operation, lease=broker.lease)
-    return await carry_out(
-        broker,
-        operation,
-        plan=plan,
-        accepts_incomplete=request.accepts_incomplete,
-        ours=not isinstance(decision, decide.Await),
-    )
+                task = Work(operation, instance, (stored,))
+    return await carry_out(broker, task, plan=plan, accepts_incomplete=request.accepts_incomplete)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from broker.domain import decide
 from broker.domain.errors import NotFound, UpdateRefused
-from broker.domain.operation import OperationKind, UpdateTarget
+from broker.domain.operation import OperationKind, UpdateTarget, Work
 from broker.domain.parameters import InstanceParameters, merge_parameters, update_extensions
 from broker.service.context import (
     UNCHANGED,
@@ -23,6 +23,7 @@ from broker.service.context import (
 if TYPE_CHECKING:
     from broker.domain.catalog import Plan
     from broker.domain.instance import Instance
+    from broker.domain.operation import Operation
     from broker.domain.requests import UpdateRequest
 
 
@@ -48,31 +49,26 @@ async def update(broker: Broker, request: UpdateRequest) -> Outcome:
         if stored is None:
             raise NotFound("There is no such service instance.")
         target = _target(broker, request, stored, plan)
-        active = await state.active_operation(
-            request.instance
-        ) or await state.active_binding_operation(request.instance)
-        decision = decide.decide_update(target, stored, active)
-        match decision:
+        active = await state.active_operations(request.instance)
+        task: Work | Operation
+        match decide.decide_update(target, stored, next(iter(active), None)):
             case decide.Replay():
                 return UNCHANGED
-            case decide.Await(operation=operation):
+            case decide.Await(operation=task):
                 pass
             case decide.Create():
                 operation = new_operation(
                     broker, OperationKind.UPDATE, request.instance, request.caller, target=target
                 )
                 await state.add_operation(operation, lease=broker.lease)
-    return await carry_out(
-        broker,
-        operation,
-        plan=plan,
-        accepts_incomplete=request.accepts_incomplete,
-        ours=isinstance(decision, decide.Create),
-    )
+                task = Work(operation, stored, tuple(await state.bindings(request.instance)))
+    return await carry_out(broker, task, plan=plan, accepts_incomplete=request.accepts_incomplete)
 
 
 def _wanted_plan(broker: Broker, request: UpdateRequest, stored: Instance | None) -> Plan:
     offering = broker.catalog.offering(request.service_id)
+    if stored is not None:
+        decide.check_ids(stored, service_id=request.service_id, plan_id=None)
     if request.plan_id is not None:
         return broker.catalog.plan(request.service_id, request.plan_id)
     if stored is None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
-    Integer,
     Interval,
     Text,
     bindparam,
@@ -114,25 +113,11 @@ REMOVE_BINDING = delete(bindings).where(_whole_key(bindings))
 READ_OPERATION = select(operations).where(operations.c.id == bindparam("key_id"))
 NEWEST_ON_INSTANCE = select(operations).where(_itself).order_by(_newest).limit(1)
 NEWEST_ON_BINDING = select(operations).where(_its_binding).order_by(_newest).limit(1)
-ACTIVE_ON_INSTANCE = select(operations).where(_itself & _in_progress)
-ACTIVE_ON_BINDING = select(operations).where(_its_binding & _in_progress)
-ACTIVE_ON_ANY_BINDING = (
-    select(operations)
-    .where(_on_instance & operations.c.binding_id.is_not(None) & _in_progress)
-    .order_by(_oldest)
-    .limit(1)
-)
+ACTIVE = select(operations).where(_on_instance & _in_progress).order_by(_oldest)
 # Recording and finishing tell the transaction's id: should the answer to COMMIT get lost, the id
 # leads to what became of it.
 ADD_OPERATION = insert(operations).values(lease_until=_lease_end).returning(_transaction)
 EXTEND_LEASE = update(operations).where(_held).values(lease_until=_lease_end)
-# now() is not volatile as clock_timestamp() is, so the index on lease_until can be used.
-ABANDONED_OPERATIONS = (
-    select(operations)
-    .where(_in_progress & (operations.c.lease_until < func.now()))
-    .order_by(operations.c.lease_until)
-    .limit(bindparam("limit", type_=Integer))
-)
 TAKE_OVER = (
     update(operations)
     .where(

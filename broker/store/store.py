@@ -159,15 +159,6 @@ class PostgresStore:
         row = await self._row(statement, rows.subject_key(key, binding_id))
         return None if row is None else rows.to_operation(row)
 
-    async def abandoned_operations(self, *, limit: int) -> list[Operation]:
-        """Read operations in progress whose lease has run out, longest ago first.
-
-        Args:
-            limit: How many at most.
-        """
-        found = await self._execute(sql.ABANDONED_OPERATIONS, {"limit": limit})
-        return [rows.to_operation(row) for row in found]
-
     async def extend_lease(self, operation: Operation, *, lease: timedelta) -> bool:
         """Keep an operation ours for longer; ``False`` when it is not ours any more."""
         values = {"lease": lease, **rows.holder_key(operation)}

@@ -60,18 +60,10 @@ class PostgresTransaction:
         found = await self._execute(sql.READ_BINDINGS, rows.instance_key(key))
         return [rows.to_binding(row, self._keys) for row in found]
 
-    async def active_operation(
-        self, key: InstanceKey, binding_id: str | None = None
-    ) -> Operation | None:
-        """Return the operation in progress on the instance itself, or on that binding of it."""
-        statement = sql.ACTIVE_ON_INSTANCE if binding_id is None else sql.ACTIVE_ON_BINDING
-        row = await self._row(statement, rows.subject_key(key, binding_id))
-        return None if row is None else rows.to_operation(row)
-
-    async def active_binding_operation(self, key: InstanceKey) -> Operation | None:
-        """Return the oldest operation in progress on a binding of the instance."""
-        row = await self._row(sql.ACTIVE_ON_ANY_BINDING, rows.instance_key(key))
-        return None if row is None else rows.to_operation(row)
+    async def active_operations(self, key: InstanceKey) -> list[Operation]:
+        """Read what is in progress on the instance and on its bindings, the oldest first."""
+        found = await self._execute(sql.ACTIVE, rows.instance_key(key))
+        return [rows.to_operation(row) for row in found]
 
     async def databases_per_server(self) -> dict[str, int]:
         """Count the instances on each server."""

@@ -89,18 +89,6 @@ async def test_the_end_is_stamped_by_the_database(store: PostgresStore, state_ds
     assert await query(state_dsn, stamped) == [(True,)]
 
 
-async def test_abandoned_operations_are_found(store: PostgresStore) -> None:
-    """Whoever recovers sees what is in progress and leased no longer, the longest so first."""
-    await _leased(store, LEASE)
-    later, sooner = await _leased(store, EXPIRED), await _leased(store, 2 * EXPIRED)
-    over = await _leased(store, EXPIRED)
-    assert await _finish(store, over.succeeded())
-    assert await store.abandoned_operations(limit=10) == [sooner, later]
-    assert await store.abandoned_operations(limit=1) == [sooner]
-    await _take_over(store, sooner)
-    assert await store.abandoned_operations(limit=10) == [later]
-
-
 async def test_taking_over_what_is_unknown_gives_nothing(store: PostgresStore) -> None:
     """An operation that was never recorded cannot be taken, whatever else there is."""
     other = await _leased(store, EXPIRED)

@@ -130,9 +130,7 @@ async def test_what_is_not_there_is_none(store: PostgresStore) -> None:
         assert await state.instance(key) is None
         assert await state.binding(BindingKey(key, "b")) is None
         assert await state.bindings(key) == []
-        assert await state.active_operation(key) is None
-        assert await state.active_operation(key, "b") is None
-        assert await state.active_binding_operation(key) is None
+        assert await state.active_operations(key) == []
         assert await state.databases_per_server() == {}
 
 
@@ -218,12 +216,9 @@ async def test_operations_of_instance_and_bindings_are_apart(store: PostgresStor
     assert await store.last_operation(key, "two") == of_two
     assert await store.last_operation(key, "three") is None
     async with store.transaction() as state:
-        assert await state.active_operation(key) == own
-        assert await state.active_operation(key, "two") == of_two
-        assert await state.active_binding_operation(key) == of_one
+        assert await state.active_operations(key) == [own, of_one, of_two]
         assert await state.finish_operation(of_one.succeeded())
-        assert await state.active_binding_operation(key) == of_two
-        assert await state.active_operation(key, "one") is None
+        assert await state.active_operations(key) == [own, of_two]
 
 
 @pytest.mark.parametrize(

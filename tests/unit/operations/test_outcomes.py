@@ -14,9 +14,8 @@ from broker.domain.errors import (
     Unprocessable,
     UpdateRefused,
 )
-from broker.domain.operation import OperationKind
+from broker.domain.operation import OperationKind, Work
 from broker.operations.outcomes import explain, must_withdraw
-from broker.operations.steps import Work
 from tests.unit.domain.examples import BINDING, INSTANCE, an_operation
 
 if TYPE_CHECKING:
