@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from broker.api.app import create_app
 from broker.api.authentication import Authenticator
 from broker.api.catalog import CatalogDocument
 from broker.api.parameters import check_parameters
+from broker.bootstrap.servers import log_findings
 from broker.domain.database import Endpoint
 from broker.operations.runner import OperationRunner
 from broker.postgres.engine import PostgresEngine
@@ -106,6 +108,9 @@ def assemble(settings: Settings) -> Assembly:
             for engine in engines:
                 stack.push_async_callback(engine.close)
                 await engine.open()
+            # Beside everything else: a server that does not answer delays nobody's requests.
+            looking = asyncio.create_task(log_findings(settings.servers))
+            stack.callback(looking.cancel)
             yield
             unfinished = await runner.drain(within=DRAIN_WITHIN)
             if unfinished:

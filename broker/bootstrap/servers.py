@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import structlog
 from rich.table import Table
 
 from broker.domain.errors import BrokerError, NotFound
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from broker.config import ServerSettings
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,20 @@ async def _check(server: ServerSettings) -> Report:
             remedy="Check its admin_dsn, and whether the server runs.",
         )
         return Report(server.name, (unreachable,))
+
+
+async def log_findings(servers: Sequence[ServerSettings]) -> None:
+    """Look at all servers and log what an operator should know, at every start."""
+    for report in await check_all(servers):
+        for finding in report.findings:
+            write = log.error if finding.severity == "error" else log.warning
+            write(
+                "server is not as it should be",
+                server=report.server,
+                subject=finding.subject,
+                finding=finding.message,
+                remedy=finding.remedy,
+            )
 
 
 async def prepare_server(
