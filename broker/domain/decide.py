@@ -28,7 +28,7 @@ from broker.domain.instance import Status
 from broker.domain.operation import OperationKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from typing import Any
 
@@ -64,7 +64,7 @@ class Await:
 class Supersede:
     """Something is in progress that this request puts an end to, once nobody runs it any more."""
 
-    operation: Operation
+    operations: tuple[Operation, ...]
 
 
 _SCOPE = ("platform", "clusterid", "namespace", "organization_guid", "space_guid")
@@ -231,17 +231,16 @@ def check_previous_values(request: UpdateRequest, stored: Instance) -> None:
         raise InvalidRequest("previous_values.plan_id is not a plan of this service instance.")
 
 
-def decide_deprovision(active: Operation | None) -> Create | Await | Supersede:
+def decide_deprovision(active: Sequence[Operation]) -> Create | Await | Supersede:
     """Decide on ``DELETE /v2/service_instances/:instance_id`` of an instance that exists.
 
     Args:
-        active: The operation in progress on it or on one of its bindings.
+        active: What is in progress on it and on its bindings.
     """
-    if active is None:
-        return Create()
-    if active.kind is OperationKind.DEPROVISION:
-        return Await(active)
-    return Supersede(active)
+    for operation in active:
+        if operation.kind is OperationKind.DEPROVISION:
+            return Await(operation)
+    return Supersede(tuple(active)) if active else Create()
 
 
 def decide_bind(
@@ -335,7 +334,7 @@ def decide_unbind(
         return Create()
     if binding_active.kind is OperationKind.UNBIND:
         return Await(binding_active)
-    return Supersede(binding_active)
+    return Supersede((binding_active,))
 
 
 def _check_usable(instance: Instance) -> None:

@@ -10,16 +10,20 @@ if TYPE_CHECKING:
 
 SUPERUSER = "postgres"
 
+RESERVED_CONNECTIONS = 16
+"""The first major version that can set connections aside for a role that is no superuser."""
+
 HOST = "127.0.0.1"
 """The only address the server listens on."""
 
 
 def server_settings(
-    *, port: int, socket_directory: Path, tls: bool, extra: Mapping[str, str]
+    *, version: int, port: int, socket_directory: Path, tls: bool, extra: Mapping[str, str]
 ) -> dict[str, str]:
     """Return what ``postgresql.conf`` says.
 
     Args:
+        version: Major version.
         port: TCP port on loopback.
         socket_directory: Where the superuser's Unix-domain socket is.
         tls: The build has TLS, and ``server.crt`` and ``server.key`` are beside the cluster.
@@ -41,6 +45,9 @@ def server_settings(
         "log_timezone": "GMT",
         "log_line_prefix": "%m [%p] %q%u@%d ",
     }
+    if version >= RESERVED_CONNECTIONS:
+        # For the broker: tenants must not be able to take every slot.
+        settings["reserved_connections"] = "5"
     if tls:
         settings |= {
             "ssl": "on",

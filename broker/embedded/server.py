@@ -168,6 +168,7 @@ class EmbeddedPostgres:
         for _ in range(_ATTEMPTS):
             self.port = self._cluster.choose_port()
             settings = server_settings(
+                version=self.version,
                 port=self.port,
                 socket_directory=self.socket_directory,
                 tls=self.ca_certificate is not None,

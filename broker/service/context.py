@@ -147,15 +147,17 @@ def operation_on(active: Sequence[Operation], binding_id: str | None = None) -> 
     return next((found for found in active if found.binding_id == binding_id), None)
 
 
-async def supersede(broker: Broker, state: StateTransaction, operation: Operation) -> bool:
-    """Put an end to an operation that nobody runs any more.
+async def supersede(
+    broker: Broker, state: StateTransaction, operations: Sequence[Operation]
+) -> bool:
+    """Put an end to operations that nobody runs any more.
 
     Returns:
-        ``False`` when its lease is still held: somebody is at work on it.
+        ``False`` when the lease of one is still held: somebody is at work on it.
     """
-    abandoned = await state.take_over(operation, token=uuid4(), lease=broker.lease)
-    if abandoned is None:
-        return False
-    return await state.finish_operation(
-        abandoned.failed(TemporaryFailure("Halted: what it was making is being deleted."))
-    )
+    halted = TemporaryFailure("Halted: what it was making is being deleted.")
+    for operation in operations:
+        abandoned = await state.take_over(operation, token=uuid4(), lease=broker.lease)
+        if abandoned is None or not await state.finish_operation(abandoned.failed(halted)):
+            return False
+    return True

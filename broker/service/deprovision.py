@@ -20,10 +20,7 @@ from broker.service.context import (
 
 if TYPE_CHECKING:
     from broker.domain.operation import Operation
-    from broker.domain.instance import InstanceKey
-    from broker.domain.operation import Operation
     from broker.domain.requests import DeprovisionRequest
-    from broker.service.ports import StateTransaction
 
 
 async def deprovision(broker: Broker, request: DeprovisionRequest) -> Outcome:
@@ -46,23 +43,18 @@ async def deprovision(broker: Broker, request: DeprovisionRequest) -> Outcome:
         )
         plan = broker.catalog.find_plan(stored.service_id, stored.plan_id)
         check_asynchronous(plan, accepts_incomplete=request.accepts_incomplete)
-        decision = decide.decide_deprovision(await _active(state, request.instance))
-        while isinstance(decision, decide.Supersede):
-            if not await supersede(broker, state, decision.operation):
-                raise ConcurrencyError
-            # Several bindings may have been in the making.
-            decision = decide.decide_deprovision(await _active(state, request.instance))
-        match decision:
-            case decide.Await(operation=operation):
+        active = await state.active_operations(request.instance)
+        task: Work | Operation
+        match decide.decide_deprovision(active):
+            case decide.Await(operation=task):
                 pass
-            case decide.Create():
+            case decide.Supersede(operations=others) if not await supersede(broker, state, others):
+                raise ConcurrencyError
+            case decide.Create() | decide.Supersede():
                 await state.save_instance(replace(stored, status=Status.DELETING))
                 operation = new_operation(
                     broker, OperationKind.DEPROVISION, request.instance, request.caller
                 )
                 await state.add_operation(operation, lease=broker.lease)
+                task = Work(operation, stored, tuple(await state.bindings(request.instance)))
     return await carry_out(broker, task, plan=plan, accepts_incomplete=request.accepts_incomplete)
-
-
-async def _active(state: StateTransaction, key: InstanceKey) -> Operation | None:
-    return await state.active_operation(key) or await state.active_binding_operation(key)

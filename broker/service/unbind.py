@@ -49,7 +49,7 @@ async def unbind(broker: Broker, request: UnbindRequest) -> Outcome:
         match decide.decide_unbind(operation_on(active), operation_on(active, key.binding_id)):
             case decide.Await(operation=task):
                 pass
-            case decide.Supersede(operation=other) if not await supersede(broker, state, other):
+            case decide.Supersede(operations=others) if not await supersede(broker, state, others):
                 raise ConcurrencyError
             case decide.Create() | decide.Supersede():
                 await state.save_binding(replace(stored, status=Status.DELETING))

@@ -243,9 +243,10 @@ def test_ids_of_another_instance_are_refused() -> None:
 @pytest.mark.parametrize(
     ("active", "decision"),
     [
-        (None, decide.Create()),
-        (DEPROVISION, decide.Await(DEPROVISION)),
-        *((other, decide.Supersede(other)) for other in (PROVISION, UPDATE, BIND, UNBIND)),
+        ([], decide.Create()),
+        ([DEPROVISION], decide.Await(DEPROVISION)),
+        *(([other], decide.Supersede((other,))) for other in (PROVISION, UPDATE, BIND, UNBIND)),
+        ([BIND, UNBIND], decide.Supersede((BIND, UNBIND))),
     ],
 )
 def test_a_deprovision_ends_whatever_else_is_in_progress(active: Any, decision: Any) -> None:
@@ -258,7 +259,7 @@ def test_a_deprovision_ends_whatever_else_is_in_progress(active: Any, decision: 
     [
         (None, decide.Create()),
         (UNBIND, decide.Await(UNBIND)),
-        (BIND, decide.Supersede(BIND)),
+        (BIND, decide.Supersede((BIND,))),
     ],
 )
 def test_an_unbind_ends_the_bind_in_progress(active: Any, decision: Any) -> None:
