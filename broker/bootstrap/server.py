@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from broker.bootstrap.http_protocol import BoundedProtocol
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -64,20 +66,7 @@ async def serve(
         private_key: PEM.
         started: Called once requests are answered.
     """
-    config = uvicorn.Config(
-        app,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        ssl_certfile=certificate,
-        ssl_keyfile=private_key,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
-    server = _Server(config, started)
+    server = Server(app, certificate=certificate, private_key=private_key, started=started)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, server.stop)
@@ -85,15 +74,42 @@ async def serve(
         await server.serve(sockets=[listener])
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """uvicorn's server, with the signals left to us.
 
     Its own handling raises the signal again after it has stopped, which would cut short what still
     has to be put away.
+
+    Args:
+        app: The application.
+        certificate: PEM chain; TLS is on when it is given.
+        private_key: PEM.
+        started: Called once requests are answered.
     """
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
-        super().__init__(config)
+    def __init__(
+        self,
+        app: FastAPI,
+        *,
+        certificate: Path | None = None,
+        private_key: Path | None = None,
+        started: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="uvloop",
+                http=BoundedProtocol,
+                ws="none",
+                lifespan="on",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                ssl_certfile=certificate,
+                ssl_keyfile=private_key,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+            )
+        )
         self._on_started = started
 
     def stop(self) -> None:
@@ -103,9 +119,11 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and tell who waits for it."""
         await super().startup(sockets=sockets)
         if self.started:
             self._on_started()

@@ -1,0 +1,1 @@
+"""The protocol, from HTTP to PostgreSQL, against the whole broker."""
