@@ -103,6 +103,7 @@ async def change_database(connections: Connections, hold: Hold, change: Database
     """Apply an update in one transaction on the tenant's database."""
     spec = change.database
     await existing(hold, spec.tag)
+    logins = await tags(hold, change.logins)  # some may have been unbound in the meantime
     async with connections.tenant(hold) as tenant, tenant.transaction():
         await drop_extensions(tenant, change.drop_extensions)
         await add_extensions(tenant, change.add_extensions, hold.facts)
@@ -112,7 +113,7 @@ async def change_database(connections: Connections, hold: Hold, change: Database
             statements.record_limit(spec.name, spec.limits.connections),
             *(
                 statements.login_limit(login, spec.limits.connections_per_binding)
-                for login in change.logins
+                for login in logins
             ),
         )
 

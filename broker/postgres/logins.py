@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from broker.postgres.connections import Connections, Hold
 
 
+BATCH = 100
+"""Relations granted in one transaction: each takes a place in the server's lock table."""
+
+
 async def ensure_login(connections: Connections, hold: Hold, spec: LoginSpec) -> None:
     """Create a login role, or make the one that is there what the specification says.
 
@@ -45,7 +49,7 @@ async def _let_read(connections: Connections, hold: Hold, reader: str) -> None:
     what it creates itself, and a tenant can revoke what was granted. A lock of the tenant's own
     can make this wait; nobody is disconnected for it, because nothing is being taken away.
     """
-    async with connections.tenant(hold) as tenant, tenant.transaction():
+    async with connections.tenant(hold) as tenant:
         cursor = await tenant.execute(revocation_statements.FOREIGN_OWNERS)
         owners = [name for (name,) in await cursor.fetchall()]
         if owners:
@@ -54,6 +58,7 @@ async def _let_read(connections: Connections, hold: Hold, reader: str) -> None:
         schemas = [name for (name,) in await cursor.fetchall()]
         cursor = await tenant.execute(statements.UNREADABLE_RELATIONS, [reader])
         relations = await cursor.fetchall()
-        grants = list(statements.let_read(reader, schemas, relations))
-        if grants:
-            await statements.run(tenant, *grants)
+        if schemas:
+            await tenant.execute(statements.let_into_schemas(reader, schemas))
+        for start in range(0, len(relations), BATCH):
+            await tenant.execute(statements.let_read(reader, relations[start : start + BATCH]))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import errors
 from psycopg.rows import class_row
+from psycopg.sql import SQL
 
 from broker.domain.errors import PermanentFailure
 from broker.postgres import revocation_statements as sql
@@ -23,8 +24,13 @@ from broker.postgres.sessions import end_sessions, insist
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from psycopg import AsyncConnection
+
     from broker.domain.database import DatabaseSpec
     from broker.postgres.connections import Connections, Hold
+
+BATCH = 100
+"""Relations handed over in one transaction when all at once are too many."""
 
 ROUNDS = 5
 """How often to clean up after roles that tenants keep granting things to."""
@@ -123,7 +129,30 @@ async def _clean(
                 sql.REASSIGNED_SCHEMAS, {"oids": list(oids), "heir": database}
             )
             steps = [*sql.reassign(leaving, database, await cursor.fetchall()), *steps]
-        await insist(connections, tenant, *steps)
+        try:
+            await insist(connections, tenant, *steps)
+        except errors.OutOfMemory:
+            if database in leaving or database not in present:
+                raise
+            await _reassign_in_batches(connections, tenant, oids, heir=database)
+            await insist(connections, tenant, *steps)
+
+
+async def _reassign_in_batches(
+    connections: Connections, tenant: AsyncConnection, oids: Sequence[int], *, heir: str
+) -> None:
+    """Hand over more relations than the server's lock table has room for in one transaction.
+
+    A tenant can own as many as it likes, and REASSIGN OWNED locks each of them.
+    """
+    while True:
+        cursor = await tenant.execute(
+            sql.OWNED_RELATIONS, {"oids": list(oids), "heir": heir, "limit": BATCH}
+        )
+        batch = [statement for (statement,) in await cursor.fetchall()]
+        if not batch:
+            return
+        await insist(connections, tenant, *map(SQL, batch))
 
 
 async def _look_login(hold: Hold, name: str, reader: str) -> _FoundLogin | None:

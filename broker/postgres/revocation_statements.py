@@ -71,6 +71,30 @@ AND NOT pg_catalog.has_schema_privilege(%(heir)s::pg_catalog.name, n.oid, 'CREAT
 """List the schemas in which the heir could not own anything."""
 
 
+OWNED_RELATIONS = SQL("""
+SELECT pg_catalog.format(
+    'ALTER %%s %%s OWNER TO %%I', i.type, i.identity, %(heir)s::pg_catalog.text
+)
+FROM pg_catalog.pg_shdepend AS s,
+    LATERAL pg_catalog.pg_identify_object(s.classid, s.objid, s.objsubid) AS i
+WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
+AND s.refobjid = ANY (%(oids)s::pg_catalog.oid[])
+AND s.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+AND s.deptype = 'o'
+AND s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+AND NOT EXISTS (
+    SELECT
+    FROM pg_catalog.pg_depend AS d
+    WHERE d.classid = s.classid AND d.objid = s.objid AND d.deptype IN ('a', 'i')
+)
+LIMIT %(limit)s
+""")
+"""Write the statements that hand over some relations that roles own here, one for each.
+
+Names come quoted from the server. A column's sequence goes along with its table.
+"""
+
+
 def reassign(
     roles: Sequence[str], heir: str, schemas: Sequence[tuple[str, bool]]
 ) -> Iterator[Composed]:

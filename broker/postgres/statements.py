@@ -320,15 +320,15 @@ def _in_database(spec: LoginSpec, setting: SQL | Composed) -> Composed:
     ) + Composed([setting])
 
 
-def let_read(
-    reader: str, schemas: Sequence[str], relations: Sequence[tuple[str, str]]
-) -> Iterator[Composed]:
-    """Let the reader into schemas, tables, views and sequences."""
-    if schemas:
-        yield SQL("GRANT USAGE ON SCHEMA {} TO {}").format(
-            SQL(", ").join(map(Identifier, schemas)), Identifier(reader)
-        )
-    if relations:
-        yield SQL("GRANT SELECT ON {} TO {}").format(
-            SQL(", ").join(Identifier(*relation) for relation in relations), Identifier(reader)
-        )
+def let_into_schemas(reader: str, schemas: Sequence[str]) -> Composed:
+    """Let the reader use schemas."""
+    return SQL("GRANT USAGE ON SCHEMA {} TO {}").format(
+        SQL(", ").join(map(Identifier, schemas)), Identifier(reader)
+    )
+
+
+def let_read(reader: str, relations: Sequence[tuple[str, ...]]) -> Composed:
+    """Let the reader read tables, views and sequences."""
+    return SQL("GRANT SELECT ON {} TO {}").format(
+        SQL(", ").join(Identifier(*relation) for relation in relations), Identifier(reader)
+    )

@@ -15,6 +15,8 @@ from tests.support.postgres import BROKER_ROLE
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from broker.domain.credentials import Secret
+    from broker.domain.database import LoginSpec
     from broker.embedded import EmbeddedPostgres
     from tests.integration.postgres.tenants import Session
 
@@ -54,6 +56,11 @@ class OwnServer:
             yield engine
         finally:
             await engine.close()
+
+    def login_dsn(self, login: LoginSpec, password: Secret) -> str:
+        """Return a tenant's connection string."""
+        where = f"{self.embedded.host}:{self.embedded.port}/{login.database}"
+        return f"postgresql://{login.name}:{password.reveal()}@{where}"
 
     async def superuser(self) -> Session:
         """Open a session of the superuser."""

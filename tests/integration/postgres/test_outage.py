@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from psycopg import errors
+from psycopg.sql import SQL, Identifier
 
 from broker.domain.database import DatabaseChange, Limits
 from broker.domain.errors import ServerUnavailable
@@ -24,6 +26,16 @@ if TYPE_CHECKING:
     from broker.postgres.engine import PostgresEngine
     from tests.integration.postgres.tenants import Session
     from tests.support.postgres import PostgresServer
+
+CREATE_MANY_VIEWS = """
+DO $$
+BEGIN
+    FOR n IN 1..4000 LOOP
+        EXECUTE format('CREATE VIEW %I AS SELECT 1 AS a', 'V ' || n);
+        IF n % 20 = 0 THEN COMMIT; END IF;
+    END LOOP;
+END $$
+"""
 
 SLOTS = 12
 """Small enough for one tenant to take all of them."""
@@ -105,6 +117,38 @@ async def test_a_wrong_password_is_not_shown(own_server: OwnServer) -> None:
     assert "another-password" not in f"{refusal.value} {refusal.value.__cause__} {engine!r}"
 
 
+async def test_a_login_that_owns_more_than_the_lock_table_holds(servers: Path) -> None:
+    """Unbind hands over any number of objects, a part at a time when it has to be."""
+    settings = {"max_connections": "10", "max_locks_per_transaction": "10"}
+    spec = database_spec()
+    login, password = login_spec(spec)
+    async with embedded_postgres(servers / "few-locks", **settings) as embedded:
+        own = await OwnServer.prepare(embedded)
+        async with own.engine() as engine:
+            for step in (engine.ensure_roles, engine.ensure_database, engine.initialise_database):
+                await step(spec)
+            await engine.ensure_login(login)
+            async with await psycopg.AsyncConnection.connect(
+                own.login_dsn(login, password), autocommit=True
+            ) as session:
+                await session.execute("SET ROLE NONE")
+                await session.execute(CREATE_MANY_VIEWS)
+                await session.execute("CREATE TABLE t (a int GENERATED ALWAYS AS IDENTITY)")
+                with pytest.raises(errors.OutOfMemory):
+                    await session.execute(
+                        SQL("REASSIGN OWNED BY {} TO {}").format(
+                            Identifier(login.name), Identifier(spec.name)
+                        )
+                    )
+            await engine.drop_login(login.name, database=spec.name, reader=spec.reader)
+            heir, password = login_spec(spec)
+            await engine.ensure_login(heir)
+            async with await psycopg.AsyncConnection.connect(
+                own.login_dsn(heir, password), autocommit=True
+            ) as session:
+                await session.execute('INSERT INTO t DEFAULT VALUES; DROP VIEW "V 4000"')
+
+
 async def test_a_server_full_of_tenants(small_server: OwnServer) -> None:
     """From 16 on the broker has connections in reserve; before, it waits for one to be free."""
     limits = Limits(connections=2 * SLOTS, connections_per_binding=2 * SLOTS)
@@ -116,9 +160,7 @@ async def test_a_server_full_of_tenants(small_server: OwnServer) -> None:
         await engine.ensure_login(login)
 
     embedded = small_server.embedded
-    dsn = (
-        f"postgresql://{login.name}:{password.reveal()}@{embedded.host}:{embedded.port}/{spec.name}"
-    )
+    dsn = small_server.login_dsn(login, password)
     async with small_server.engine() as engine:
         async with AsyncExitStack() as stack:
             sessions = await fill(dsn)
