@@ -61,23 +61,21 @@ def must_withdraw(work: Work, reason: BrokerError) -> bool:
 
 
 def explain(work: Work, reason: BrokerError) -> BrokerError:
-    """Return the reason with the fields the specification has for this kind of operation.
+    """Complete a reason with the fields the specification has for this kind of operation.
 
     ``instance_usable`` belongs to updates and deprovisions only, ``update_repeatable`` to updates
     only (OSB API 2.17, "Service Broker Errors").
     """
     match work.operation.kind:
         case OperationKind.UPDATE:
-            repeatable = reason.update_repeatable
-            if repeatable is None:
-                repeatable = not isinstance(reason, Unprocessable)
-            return type(reason)(
-                reason.description, instance_usable=True, update_repeatable=repeatable
-            )
+            reason.instance_usable = True
+            if reason.update_repeatable is None:
+                reason.update_repeatable = not isinstance(reason, Unprocessable)
         case OperationKind.DEPROVISION:
-            return type(reason)(reason.description, instance_usable=False)
+            reason.instance_usable = False
         case _:
-            return reason
+            pass
+    return reason
 
 
 def _updated(instance: Instance, target: UpdateTarget) -> Instance:

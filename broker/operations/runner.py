@@ -138,12 +138,18 @@ class OperationRunner:
                     work, catalog=self._catalog, servers=self._servers, tags=self._tags
                 )
                 await self._run_steps(steps, lease)
+            except LeaseLost:
+                log.warning("operation lost to another process", **context)
+                raise
             except errors.BrokerError as reason:
                 log.warning("operation failed", **context, reason=reason.description)
-                raise await self._fail(work, reason, lease) from reason
+                await self._fail(work, explain(work, reason), lease)
+                raise
             except Exception as exc:
                 log.exception("operation failed unexpectedly", **context)
-                raise await self._fail(work, errors.PermanentFailure(), lease) from exc
+                failure = explain(work, errors.PermanentFailure())
+                await self._fail(work, failure, lease)
+                raise failure from exc
             done = operation.succeeded()
             async with self._store.transaction() as state:
                 if not await state.finish_operation(done):
@@ -184,12 +190,9 @@ class OperationRunner:
                 else:
                     break
 
-    async def _fail(
-        self, work: Work, reason: errors.BrokerError, lease: _Lease
-    ) -> errors.BrokerError:
-        """Record a failure and return it as the caller shall see it."""
+    async def _fail(self, work: Work, reason: errors.BrokerError, lease: _Lease) -> None:
+        """Record a failure, having taken back what a refused provision has made so far."""
         lease.check()
-        explained = explain(work, reason)
         withdrawn = must_withdraw(work, reason)
         if withdrawn:
             engine = self._servers.engine(work.instance.server)
@@ -199,9 +202,8 @@ class OperationRunner:
                 log.warning("refused provision not taken back", reason=exc.description)
                 withdrawn = False
         async with self._store.transaction() as state:
-            if await state.finish_operation(work.operation.failed(explained)):
+            if await state.finish_operation(work.operation.failed(reason)):
                 await record_failure(state, work, withdrawn=withdrawn)
-        return explained
 
     @asynccontextmanager
     async def _heartbeat(self, operation: Operation) -> AsyncIterator[_Lease]:
