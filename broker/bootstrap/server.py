@@ -42,11 +42,15 @@ def listen(host: str, port: int) -> socket.socket:
     except ValueError:
         family = socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as exc:
         raise AddressUnavailable(
             f"Cannot listen on {host}, port {port}: {exc.strerror}. Choose another address or port."
         ) from exc
+    # Connections inherit it. asyncio sets it only on sockets that name their protocol, which these
+    # do not; without it, a response in two parts waits for the client's delayed acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 async def serve(
