@@ -46,6 +46,8 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        # A redirect would be followed without the credentials, or with another method.
+        redirect_slashes=False,
         strict_content_type=False,
         lifespan=lifespan,
     )
@@ -54,7 +56,7 @@ def create_app(
     app.state.check_ready = check_ready
     app.include_router(health.router)
     app.include_router(routes.router)
-    errors.install(app)
+    errors.install(app, [*health.router.routes, *routes.router.routes])
     app.add_middleware(CatalogShortcut, document=catalog)
     app.add_middleware(Gate, authenticator=authenticator, max_body_bytes=max_body_bytes)
     return app

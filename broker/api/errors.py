@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match, Route
 
 from broker.domain import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from fastapi import FastAPI
     from starlette.requests import Request
@@ -59,8 +61,13 @@ def plain_error(
     return JSONResponse({"description": description}, status, headers=headers)
 
 
-def install(app: FastAPI) -> None:
-    """Make an application answer every error the way the specification wants."""
+def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Make an application answer every error the way the specification wants.
+
+    Args:
+        app: The application.
+        routes: All of its routes.
+    """
 
     @app.exception_handler(errors.BrokerError)
     async def broker_error(_request: Request, error: errors.BrokerError) -> JSONResponse:
@@ -73,11 +80,24 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
-        description = {
-            404: "There is no such path; the API begins at /v2/.",
-            405: f"{request.method} is not possible here.",
-        }.get(error.status_code, error.detail)
-        return plain_error(error.status_code, description, error.headers)
+        match error.status_code:
+            case HTTPStatus.NOT_FOUND:
+                return plain_error(404, "There is no such path; the API begins at /v2/.")
+            case HTTPStatus.METHOD_NOT_ALLOWED:
+                allowed = ", ".join(sorted(_methods(routes, request)))
+                description = f"{request.method} is not possible here, only: {allowed}."
+                return plain_error(405, description, {"Allow": allowed})
+        return plain_error(error.status_code, error.detail, error.headers)
+
+
+def _methods(routes: Sequence[BaseRoute], request: Request) -> set[str]:
+    """Return all methods of a path; the framework knows those of its first route only."""
+    return {
+        method
+        for route in routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
 
 
 def _describe(error: RequestValidationError) -> str:

@@ -19,6 +19,7 @@ ORIGINATING_IDENTITY = b"x-broker-api-originating-identity"
 REQUEST_IDENTITY = b"x-broker-api-request-identity"
 AUTHORIZATION = b"authorization"
 CONTENT_LENGTH = b"content-length"
+CONTENT_TYPE = b"content-type"
 
 SUPPORTED = "2.17"
 

@@ -9,7 +9,7 @@ from fastapi import Depends, Path, Query, Request, Response
 from fastapi.routing import APIRoute
 
 from broker.api import wire
-from broker.api.headers import originating_identity
+from broker.api.headers import CONTENT_TYPE, originating_identity
 from broker.api.strict_json import parse_object
 from broker.domain.instance import BindingKey, InstanceKey
 from broker.domain.operation import Caller
@@ -42,7 +42,10 @@ class StrictRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
-            return await handle(StrictRequest(request.scope, request.receive))
+            # The framework reads JSON only where the header says so, or says nothing.
+            headers = [pair for pair in request.scope["headers"] if pair[0] != CONTENT_TYPE]
+            scope = {**request.scope, "headers": headers}
+            return await handle(StrictRequest(scope, request.receive))
 
         return strict
 
