@@ -150,12 +150,17 @@ class Connections:
         """
         key = statements.lock_key(database)
         async with self.maintenance() as connection:
-            await _lock(connection, key)
             try:
-                yield Hold(database, connection, self.facts)
-            finally:
-                if not connection.closed:
-                    await connection.execute(statements.UNLOCK, [key])
+                await _lock(connection, key)
+                try:
+                    yield Hold(database, connection, self.facts)
+                finally:
+                    if not connection.closed:
+                        await connection.execute(statements.UNLOCK, [key])
+            except asyncio.CancelledError:
+                # Nobody knows whether the lock was just granted; it must not stay in the pool.
+                await connection.close()
+                raise
 
     @property
     def facts(self) -> Facts:

@@ -130,13 +130,14 @@ async def existing(hold: Hold, tag: str | None = None) -> None:
             f"The database {hold.database!r} does not exist on its server any more. Ask the "
             "operator of this broker to restore it from a backup; it is never re-created empty."
         )
+    await settle_limit(hold, found)
+
+
+async def settle_limit(hold: Hold, found: FoundDatabase) -> None:
+    """Put a connection limit back that somebody lifted to get in, and died."""
     limit = found.recorded_limit
     if found.connectable and limit is not None and limit != found.connection_limit:
-        # Whoever lifted the limit to get in died before it was put back.
-        await statements.run(
-            hold.connection,
-            statements.connection_limit(hold.database, limit),
-        )
+        await hold.connection.execute(statements.connection_limit(hold.database, limit))
 
 
 async def look(hold: Hold, tag: str | None = None) -> FoundDatabase | None:

@@ -18,7 +18,7 @@ from psycopg.sql import SQL
 from broker.domain.errors import PermanentFailure
 from broker.postgres import revocation_statements as sql
 from broker.postgres import statements
-from broker.postgres.databases import look, tags
+from broker.postgres.databases import look, settle_limit, tags
 from broker.postgres.sessions import end_sessions, insist
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ ROUNDS = 5
 
 @dataclass(frozen=True, slots=True)
 class _FoundLogin:
+    name: str
     oid: int
     foreign_role: bool
 
@@ -48,13 +49,10 @@ async def drop_login(connections: Connections, hold: Hold, name: str, reader: st
     Raises:
         PermanentFailure: The role is not a login of this database.
     """
-    login = await _look_login(hold, name, reader)
-    if login is not None:
-        if login.foreign_role:
-            raise PermanentFailure(
-                f"The role {name!r} is not a login of the database {hold.database!r}. Ask the "
-                "operator of this broker to find out whose it is; nothing has been changed."
-            )
+    found = await look(hold)
+    if found is not None:
+        await settle_limit(hold, found)
+    for login in await _look_at_logins(hold, [name], reader):
         # Its sessions outlive NOLOGIN, but no new ones come after it.
         await insist(connections, hold.connection, sql.no_login(name))
         await end_sessions(hold.connection, sql.END_SESSIONS, {"oids": [login.oid]})
@@ -69,9 +67,10 @@ async def drop_database(
     """Drop the database, whoever is connected, then its roles.
 
     Raises:
-        PermanentFailure: The database, or one of its group roles, is not this instance's.
+        PermanentFailure: The database, or one of the roles, is not this instance's.
     """
     found = await look(hold, spec.tag)
+    await _look_at_logins(hold, logins, spec.reader)
     if found is not None:
         if found.connection_limit != statements.INVALID_DATABASE:
             await statements.run(hold.connection, sql.no_connections(spec.name))
@@ -155,9 +154,22 @@ async def _reassign_in_batches(
         await insist(connections, tenant, *map(SQL, batch))
 
 
-async def _look_login(hold: Hold, name: str, reader: str) -> _FoundLogin | None:
+async def _look_at_logins(hold: Hold, names: Sequence[str], reader: str) -> Sequence[_FoundLogin]:
+    """Return those of the login roles that exist.
+
+    Raises:
+        PermanentFailure: One of them is no login of this database.
+    """
     async with hold.connection.cursor(row_factory=class_row(_FoundLogin)) as cursor:
         await cursor.execute(
-            statements.LOGIN, {"login": name, "database": hold.database, "reader": reader}
+            statements.LOGINS,
+            {"logins": list(names), "database": hold.database, "reader": reader},
         )
-        return await cursor.fetchone()
+        logins = await cursor.fetchall()
+    for login in logins:
+        if login.foreign_role:
+            raise PermanentFailure(
+                f"The role {login.name!r} is not a login of the database {hold.database!r}. Ask "
+                "the operator of this broker to find out whose it is; nothing has been changed."
+            )
+    return logins

@@ -98,8 +98,9 @@ AND d.datdba = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER
 """)
 """Look up the connection limit of a database of ours as its plan has it."""
 
-LOGIN = SQL("""
+LOGINS = SQL("""
 SELECT
+    u.rolname::pg_catalog.text AS name,
     u.oid::pg_catalog.int8 AS oid,
     u.rolsuper OR u.rolcreaterole OR u.rolcreatedb OR NOT EXISTS (
         SELECT
@@ -108,9 +109,9 @@ SELECT
         WHERE m.member = u.oid AND g.rolname IN (%(database)s, %(reader)s)
     ) AS foreign_role
 FROM pg_catalog.pg_roles AS u
-WHERE u.rolname = %(login)s
+WHERE u.rolname = ANY (%(logins)s)
 """)
-"""Look at a login role."""
+"""Look at login roles: whether they are this database's."""
 
 SIZE = SQL("SELECT pg_catalog.pg_database_size(%s::pg_catalog.name)")
 """Measure a database, in bytes."""

@@ -163,6 +163,25 @@ async def test_a_lock_that_stays_is_a_temporary_failure(
         await slow.execute("SELECT 1")
 
 
+async def test_a_caller_that_gives_up_waiting_keeps_no_lock(
+    engine: PostgresEngine, postgres: PostgresServer, superuser: Session
+) -> None:
+    """Whoever is cancelled while waiting for a database's lock does not get it afterwards."""
+    spec = database_spec()
+    other = PostgresEngine("replica", postgres.broker_dsn())
+    await other.open()
+    async with await AsyncConnection.connect(postgres.broker_dsn(), autocommit=True) as holder:
+        await holder.execute(statements.LOCK, [statements.lock_key(spec.name)])
+        step = asyncio.create_task(engine.ensure_roles(spec))
+        await until(lambda: _someone_waits_for(superuser, spec.name))
+        step.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await step
+    async with asyncio.timeout(4):
+        await other.drop_database(spec, [])
+    await other.close()
+
+
 async def test_lost_connections_are_replaced(
     postgres: PostgresServer, superuser: Session, tenant: Tenant
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from broker.domain.database import Access
-from broker.domain.errors import BrokerError
+from broker.domain.errors import BrokerError, PermanentFailure
 from tests.integration.postgres.tenants import database_spec, is_alive, lend, rows
 
 if TYPE_CHECKING:
@@ -42,6 +42,17 @@ async def test_nothing_remains_and_it_is_repeatable(tenant: Tenant, superuser: S
         assert not await is_alive(session)
     assert await remains(superuser, tenant) == []
     await tenant.deprovision()
+
+
+async def test_a_strangers_login_is_not_dropped_along(
+    tenant: Tenant, stranger: Tenant, superuser: Session
+) -> None:
+    """A login of another database is refused by name before anything is dropped."""
+    login, foreign = await tenant.bind(), await stranger.bind()
+    with pytest.raises(PermanentFailure, match=foreign.name):
+        await tenant.engine.drop_database(tenant.spec, [login.name, foreign.name])
+    assert await login.can_connect()
+    assert await foreign.can_connect()
 
 
 async def test_what_never_was_is_gone(engine: PostgresEngine) -> None:

@@ -169,14 +169,16 @@ async def test_unbind_gets_into_a_full_database(tenants: Tenants, superuser: Ses
 async def test_the_next_step_puts_back_a_lifted_connection_limit(
     tenant: Tenant, superuser: Session
 ) -> None:
-    """Whoever lifted the limit and died leaves no trace after the next bind."""
-    await superuser.execute(
-        SQL("ALTER DATABASE {} CONNECTION LIMIT -1").format(Identifier(tenant.spec.name))
-    )
-    await tenant.bind()
-    assert await rows(
-        superuser, "SELECT datconnlimit FROM pg_database WHERE datname = %s", tenant.spec.name
-    ) == [(tenant.spec.limits.connections,)]
+    """Whoever lifted the limit and died leaves no trace after the next bind or unbind."""
+    login = await tenant.bind()
+    for step in (tenant.bind, lambda: tenant.unbind(login)):
+        await superuser.execute(
+            SQL("ALTER DATABASE {} CONNECTION LIMIT -1").format(Identifier(tenant.spec.name))
+        )
+        await step()
+        assert await rows(
+            superuser, "SELECT datconnlimit FROM pg_database WHERE datname = %s", tenant.spec.name
+        ) == [(tenant.spec.limits.connections,)]
 
 
 async def test_grants_from_a_stranger_do_not_keep_the_role(
