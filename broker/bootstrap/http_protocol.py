@@ -93,8 +93,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The request's headers did not arrive.")
 
     def _refuse(self, status: HTTPStatus, description: str) -> None:
-        # While an earlier request is being answered, nothing can be said in between.
-        if getattr(self.cycle, "response_complete", True):
+        if not self._answering():
             body = json.dumps({"description": description}).encode()
             head = (
                 f"HTTP/1.1 {status.value} {status.phrase}\r\n"
@@ -104,3 +103,10 @@ class BoundedProtocol(HttpToolsProtocol):
             )
             self.transport.write(head.encode() + body)
         self.transport.close()
+
+    def _answering(self) -> bool:
+        """Tell whether another request is being answered, so that nothing can be said between."""
+        cycle = self.cycle
+        if getattr(cycle, "response_complete", True):
+            return False
+        return bool(self.pipeline) or cycle.response_started or not cycle.more_body
