@@ -1,0 +1,1 @@
+"""What a smoke run makes of catalogs and credentials."""
