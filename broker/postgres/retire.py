@@ -15,7 +15,7 @@ from psycopg import errors
 from psycopg.rows import class_row
 from psycopg.sql import SQL
 
-from broker.domain.errors import PermanentFailure
+from broker.domain.errors import PermanentFailure, TemporaryFailure
 from broker.postgres import revocation_statements as sql
 from broker.postgres import statements
 from broker.postgres.databases import look, settle_limit, tags
@@ -68,13 +68,21 @@ async def drop_database(
 
     Raises:
         PermanentFailure: The database, or one of the roles, is not this instance's.
+        TemporaryFailure: A superuser is connected to it.
     """
     found = await look(hold, spec.tag)
     await _look_at_logins(hold, logins, spec.reader)
     if found is not None:
         if found.connection_limit != statements.INVALID_DATABASE:
             await statements.run(hold.connection, sql.no_connections(spec.name))
-        await hold.connection.execute(sql.drop_database(spec.name))
+        try:
+            await hold.connection.execute(sql.drop_database(spec.name))
+        except errors.InsufficientPrivilege as exc:
+            # The database is ours to drop, but a superuser's session is not ours to end.
+            raise TemporaryFailure(
+                f"The database {spec.name!r} cannot be dropped while a superuser is connected to "
+                "it. Nobody else can connect any more; it is dropped once that session has ended."
+            ) from exc
     for group, tag in (await tags(hold, [spec.name, spec.reader])).items():
         if tag not in (None, spec.tag):
             raise PermanentFailure(
