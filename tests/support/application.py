@@ -94,6 +94,7 @@ def settings_for(
     *,
     catalog: str = CATALOG,
     key: str | None = None,
+    other_dsn: str | None = None,
     **environ: str,
 ) -> Settings:
     """Return settings as an operator would give them: the files are written and read.
@@ -104,6 +105,7 @@ def settings_for(
         directory: For the files.
         catalog: The catalog file's text.
         key: The encryption key; a new one if there is none yet.
+        other_dsn: Another server for the pool ``other``.
         environ: More ``PGBROKER_*`` variables, without the prefix.
     """
     place = {
@@ -114,7 +116,8 @@ def settings_for(
     }
     if postgres.ca_certificate is not None:
         place["ca_certificate"] = postgres.ca_certificate
-    servers = [{"name": "alpha", **place}, {"name": "beta", "pool": "other", **place}]
+    other = {**place, "admin_dsn": other_dsn or place["admin_dsn"]}
+    servers = [{"name": "alpha", **place}, {"name": "beta", "pool": "other", **other}]
     files = {
         "servers.yaml": json.dumps({"servers": servers}),
         "platforms.yaml": json.dumps(_PLATFORMS),
