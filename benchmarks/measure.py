@@ -1,0 +1,172 @@
+"""What is measured, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, Self
+from urllib.parse import urlsplit
+
+import httpx
+import uvloop
+
+from benchmarks.client import API_VERSION, BrokerClient
+from benchmarks.load import get, load
+from benchmarks.raw import RawClient, use
+from benchmarks.series import Row, Series
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from benchmarks.place import Place
+
+_VERBS = ("provision", "bind", "unbind", "deprovision")
+_CATALOG = "/v2/catalog"
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much is measured.
+
+    Attributes:
+        catalog_seconds: For each number of connections.
+        connections: Numbers of connections.
+        rounds: How often each verb is measured.
+        life_seconds: How long lives are begun, for each number of clients and each way.
+        clients: Numbers of clients.
+    """
+
+    catalog_seconds: float
+    connections: tuple[int, ...]
+    rounds: int
+    life_seconds: float
+    clients: tuple[int, ...]
+
+    @classmethod
+    def full(cls) -> Self:
+        """Return what takes two to three minutes."""
+        return cls(5.0, (16, 64), 60, 12.0, (1, 8, 32))
+
+    @classmethod
+    def quick(cls) -> Self:
+        """Return what takes less than half a minute, for a first look."""
+        return cls(2.0, (32,), 8, 1.5, (1, 8, 32))
+
+    @property
+    def parts(self) -> int:
+        """How many parts there are to report the progress of."""
+        return len(self.connections) + 1 + self.rounds + 2 * len(self.clients)
+
+
+class _Client(Protocol):
+    """Makes and removes one database at a time, one way or the other."""
+
+    async def provision(self) -> None: ...
+    async def bind(self) -> Mapping[str, str]: ...
+    async def unbind(self) -> None: ...
+    async def deprovision(self) -> None: ...
+
+
+async def measure(place: Place, extent: Extent, doing: Callable[[str], None]) -> list[Row]:
+    """Measure everything.
+
+    Args:
+        place: Where.
+        extent: How much.
+        doing: Called with the name of each part before it begins.
+    """
+    return [
+        *await _catalog(place, extent, doing),
+        *await _verbs(place, extent, doing),
+        *[await _lives(place, clients, extent, doing) for clients in extent.clients],
+    ]
+
+
+async def _catalog(place: Place, extent: Extent, doing: Callable[[str], None]) -> list[Row]:
+    """Measure how many catalogs a second one process serves, with authentication."""
+    url = urlsplit(place.broker_url)
+    token = base64.b64encode(f"{place.username}:{place.password}".encode()).decode("ascii")
+    headers = {
+        "Host": url.netloc,
+        "Authorization": f"Basic {token}",
+        "X-Broker-API-Version": API_VERSION,
+    }
+    async with httpx.AsyncClient() as http:
+        etag = (await http.get(f"{place.broker_url}{_CATALOG}", headers=headers)).headers["ETag"]
+    known = headers | {"If-None-Match": etag}
+    cases = [(f"catalog, {n} connections", headers, 200, n) for n in extent.connections]
+    most = extent.connections[-1]
+    cases.append((f"catalog unchanged (304), {most} connections", known, 304, most))
+    rows = []
+    for name, sent, status, connections in cases:
+        doing(name)
+        work = load(
+            url.hostname or "",
+            url.port or 0,
+            get(_CATALOG, sent),
+            status=status,
+            connections=connections,
+            seconds=extent.catalog_seconds,
+        )
+        # A loop of its own: uvloop is quick enough, but cannot start PostgreSQL as another user.
+        series = await asyncio.to_thread(uvloop.run, work)
+        rows.append(Row(name, series, paced=True))
+    return rows
+
+
+async def _verbs(place: Place, extent: Extent, doing: Callable[[str], None]) -> list[Row]:
+    """Measure each verb, one client, by turns with and without the broker."""
+    measured: dict[str, tuple[Series, Series]] = {verb: (Series(), Series()) for verb in _VERBS}
+    broker, raw = await BrokerClient.connected(place), await RawClient.connected(place)
+    try:
+        # The first time fills caches and pools.
+        await _verb_by_verb(broker, [Series() for _ in _VERBS])
+        await _verb_by_verb(raw, [Series() for _ in _VERBS])
+        for number in range(extent.rounds):
+            doing(f"provision, bind, unbind, deprovision: {number + 1} of {extent.rounds}")
+            turns: list[tuple[_Client, int]] = [(broker, 0), (raw, 1)]
+            for client, way in turns if number % 2 else reversed(turns):
+                await _verb_by_verb(client, [measured[verb][way] for verb in _VERBS])
+    finally:
+        await broker.close()
+        await raw.close()
+    return [Row(verb, *measured[verb]) for verb in _VERBS]
+
+
+async def _verb_by_verb(client: _Client, series: list[Series]) -> None:
+    for verb, times in zip(_VERBS, series, strict=True):
+        with times.measured():
+            await getattr(client, verb)()
+
+
+async def _lives(place: Place, clients: int, extent: Extent, doing: Callable[[str], None]) -> Row:
+    """Measure whole lives, by so many clients at a time."""
+    name = f"whole life, {clients} client{'s' if clients > 1 else ''}"
+    ways = []
+    for way, connected in (("broker", BrokerClient.connected), ("raw", RawClient.connected)):
+        doing(f"{name}: {way}")
+        at_work = [await connected(place) for _ in range(clients)]
+        series = Series()
+        began = time.perf_counter()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for client in at_work:
+                    group.create_task(_live(client, series, until=began + extent.life_seconds))
+        finally:
+            for client in at_work:
+                await client.close()
+        series.elapsed = time.perf_counter() - began
+        ways.append(series)
+    broker, raw = ways
+    return Row(name, broker, raw, paced=True)
+
+
+async def _live(client: _Client, series: Series, *, until: float) -> None:
+    while time.perf_counter() < until:
+        with series.measured():
+            await client.provision()
+            await use(await client.bind())
+            await client.unbind()
+            await client.deprovision()
