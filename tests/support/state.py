@@ -22,9 +22,15 @@ if TYPE_CHECKING:
 
 
 async def _create(postgres: PostgresServer, *, template: str = "template0") -> str:
+    """Create a database that is never open to PUBLIC: other tests look for ones that are."""
     name = f"state_{secrets.token_hex(6)}"
-    create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-    await _run(postgres, create.format(sql.Identifier(name), sql.Identifier(template)))
+    names = {"name": sql.Identifier(name), "template": sql.Identifier(template)}
+    for statement in (
+        "CREATE DATABASE {name} TEMPLATE {template} ALLOW_CONNECTIONS false",
+        "REVOKE ALL ON DATABASE {name} FROM PUBLIC",
+        "ALTER DATABASE {name} ALLOW_CONNECTIONS true",
+    ):
+        await _run(postgres, sql.SQL(statement).format(**names))
     return name
 
 
