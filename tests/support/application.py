@@ -11,7 +11,7 @@ import secrets
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, LiteralString, Self
 
 import psycopg
 import uvloop
@@ -26,6 +26,7 @@ from tests.support.catalog import CATALOG
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+    from types import TracebackType
 
     from broker.config import Settings
     from tests.support.postgres import PostgresServer
@@ -171,24 +172,45 @@ def cloned_database(postgres: PostgresServer, template: str) -> Iterator[str]:
     _execute(postgres, "DROP DATABASE {} WITH (FORCE)", name)
 
 
-def footprint(application: Application, postgres: PostgresServer) -> Footprint:
-    """Look at everything a broker keeps.
+class Observer:
+    """Looks at everything a broker keeps, past the broker.
 
     Other brokers of the test run use the same server; the tags tell whose what is.
+
+    Args:
+        application: The broker.
+        postgres: The server of its tenants.
     """
-    tags = EncryptedTags(application.keys)
-    with psycopg.connect(postgres.superuser_dsn(), autocommit=True) as server:
-        databases = server.execute(
-            "SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database"
-        ).fetchall()
-        roles = server.execute(
-            "SELECT rolname, shobj_description(oid, 'pg_authid') FROM pg_roles"
-        ).fetchall()
-    return Footprint(
-        rows=state_rows(application.settings.state_dsn.reveal()),
-        databases=_ours(tags, databases),
-        roles=_ours(tags, roles),
-    )
+
+    def __init__(self, application: Application, postgres: PostgresServer) -> None:
+        self._tags = EncryptedTags(application.keys)
+        self._state_dsn = application.settings.state_dsn.reveal()
+        self._server = psycopg.connect(postgres.superuser_dsn(), autocommit=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.close()
+
+    def look(self) -> Footprint:
+        """Return what is there now."""
+        return Footprint(
+            rows=state_rows(self._state_dsn),
+            databases=self._ours(
+                "SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database"
+            ),
+            roles=self._ours("SELECT rolname, shobj_description(oid, 'pg_authid') FROM pg_roles"),
+        )
+
+    def _ours(self, query: LiteralString) -> frozenset[str]:
+        found = self._server.execute(query).fetchall()
+        return frozenset(name for name, comment in found if comment and self._tags.open(comment))
 
 
 def state_rows(dsn: str) -> dict[str, list[str]]:
@@ -208,10 +230,6 @@ def state_rows(dsn: str) -> dict[str, list[str]]:
             ]
             for (table,) in tables
         }
-
-
-def _ours(tags: EncryptedTags, found: list[Any]) -> frozenset[str]:
-    return frozenset(name for name, comment in found if comment and tags.open(comment))
 
 
 def _execute(postgres: PostgresServer, statement: LiteralString, *names: str) -> None:

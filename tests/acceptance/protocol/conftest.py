@@ -11,8 +11,8 @@ from tests.support.application import (
     KUBERNETES,
     Application,
     Footprint,
+    Observer,
     cloned_database,
-    footprint,
     running_application,
     settings_for,
 )
@@ -59,10 +59,11 @@ def existing(kubernetes: Platform) -> tuple[str, str]:
     return instance, binding
 
 
-@pytest.fixture
-def kept(application: Application, postgres: PostgresServer) -> Callable[[], Footprint]:
+@pytest.fixture(scope="session")
+def kept(application: Application, postgres: PostgresServer) -> Iterator[Callable[[], Footprint]]:
     """Return what looks at everything the broker keeps."""
-    return lambda: footprint(application, postgres)
+    with Observer(application, postgres) as observer:
+        yield observer.look
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ OUR_IDS = schemathesis.openapi.from_dict(_with_our_ids(document(ROUTES)))
 
 # Always the same requests: a run that fails has to fail again.
 BOUNDED = settings(
-    max_examples=25,
+    max_examples=15,
     derandomize=True,
     database=None,
     deadline=None,

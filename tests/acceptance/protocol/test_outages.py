@@ -13,7 +13,7 @@ from broker.store import migrate
 from tests.integration.postgres.servers import OwnServer
 from tests.support.application import (
     KUBERNETES,
-    footprint,
+    Observer,
     running_application,
     settings_for,
 )
@@ -104,10 +104,14 @@ async def test_a_state_database_that_is_down(
     """Every request is 503, ``/readyz`` says so, and nothing happens on any server."""
     await migrate(own_server.dsn)
     settings = settings_for(postgres, own_server.dsn, tmp_path)
-    with running_application(settings) as broker, Platform(broker.url, KUBERNETES) as platform:
+    with (
+        running_application(settings) as broker,
+        Platform(broker.url, KUBERNETES) as platform,
+        Observer(broker, postgres) as observer,
+    ):
         instance, binding, _ = platform.bound()
         assert platform.http.get("/readyz").status_code == 200
-        before = footprint(broker, postgres)
+        before = observer.look()
 
         await own_server.embedded.stop()
         _unavailable(
@@ -125,6 +129,6 @@ async def test_a_state_database_that_is_down(
         assert platform.http.get("/v2/catalog").status_code == 200
 
         await own_server.embedded.start()
-        assert footprint(broker, postgres) == before
+        assert observer.look() == before
         assert platform.http.get("/readyz").status_code == 200
         assert platform.deprovision(instance).status_code == 200
