@@ -13,6 +13,7 @@ from benchmarks.series import Series
 
 if TYPE_CHECKING:
     from asyncio.transports import BaseTransport
+    from collections.abc import Mapping
 
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = b"\r\ncontent-length:"
@@ -125,7 +126,7 @@ async def load(
     return Series(measured, elapsed=seconds)
 
 
-def get(path: str, headers: dict[str, str]) -> bytes:
+def get(path: str, headers: Mapping[str, str]) -> bytes:
     """Return a GET request as it goes over the wire."""
     lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
-from urllib.parse import urlsplit
 
 import httpx
 import uvloop
 
-from benchmarks.client import API_VERSION, BrokerClient
+from benchmarks.client import BrokerClient
 from benchmarks.load import get, load
 from benchmarks.raw import RawClient, use
 from benchmarks.series import Row, Series
@@ -86,25 +84,17 @@ async def measure(place: Place, extent: Extent, doing: Callable[[str], None]) ->
 
 async def _catalog(place: Place, extent: Extent, doing: Callable[[str], None]) -> list[Row]:
     """Measure how many catalogs a second one process serves, with authentication."""
-    url = urlsplit(place.broker_url)
-    token = base64.b64encode(f"{place.username}:{place.password}".encode()).decode("ascii")
-    headers = {
-        "Host": url.netloc,
-        "Authorization": f"Basic {token}",
-        "X-Broker-API-Version": API_VERSION,
-    }
-    async with httpx.AsyncClient() as http:
-        etag = (await http.get(f"{place.broker_url}{_CATALOG}", headers=headers)).headers["ETag"]
-    known = headers | {"If-None-Match": etag}
-    cases = [(f"catalog, {n} connections", headers, 200, n) for n in extent.connections]
+    async with httpx.AsyncClient(base_url=f"http://{place.headers['Host']}") as http:
+        etag = (await http.get(_CATALOG, headers=dict(place.headers))).headers["ETag"]
+    known = {**place.headers, "If-None-Match": etag}
+    cases = [(f"catalog, {n} connections", place.headers, 200, n) for n in extent.connections]
     most = extent.connections[-1]
     cases.append((f"catalog unchanged (304), {most} connections", known, 304, most))
     rows = []
     for name, sent, status, connections in cases:
         doing(name)
         work = load(
-            url.hostname or "",
-            url.port or 0,
+            *place.broker_address,
             get(_CATALOG, sent),
             status=status,
             connections=connections,

@@ -28,7 +28,7 @@ from broker.postgres.prepare import prepare
 from broker.store import migrate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
 _ROLE = "pgbroker"
 _START_SECONDS = 30
@@ -40,9 +40,8 @@ class Place:
     """A broker and its server.
 
     Attributes:
-        broker_url: Without credentials.
-        username: Of the broker.
-        password: Likewise.
+        broker_address: Host and port.
+        headers: What every request to the broker needs.
         host: Of the server.
         port: Likewise.
         sslmode: How tenants connect.
@@ -50,9 +49,8 @@ class Place:
         postgres_version: As the server tells it.
     """
 
-    broker_url: str
-    username: str
-    password: str = field(repr=False)
+    broker_address: tuple[str, int]
+    headers: Mapping[str, str] = field(repr=False)
     host: str
     port: int
     sslmode: str
@@ -96,11 +94,10 @@ async def place() -> AsyncIterator[Place]:
                 "PGBROKER_ENCRYPTION_KEYS": f"bench:{base64.b64encode(os.urandom(32)).decode()}",
                 "PGBROKER_BIND": f"127.0.0.1:{port}",
             }
-            with _serving(environ, f"http://127.0.0.1:{port}", directory / "broker.log") as url:
+            with _serving(environ, directory / "broker.log"):
                 yield Place(
-                    broker_url=url,
-                    username="bench",
-                    password=password,
+                    broker_address=("127.0.0.1", port),
+                    headers=_headers("bench", password, environ["PGBROKER_BIND"]),
                     host=postgres.host,
                     port=postgres.port,
                     sslmode=sslmode,
@@ -120,7 +117,7 @@ def _temporary_directory() -> Iterator[Path]:
 
 
 @contextmanager
-def _serving(environ: dict[str, str], url: str, log_file: Path) -> Iterator[str]:
+def _serving(environ: dict[str, str], log_file: Path) -> Iterator[None]:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("PGBROKER_")}
     with log_file.open("wb") as log:
         process = subprocess.Popen(
@@ -133,8 +130,8 @@ def _serving(environ: dict[str, str], url: str, log_file: Path) -> Iterator[str]
             start_new_session=True,
         )
     try:
-        _wait_until_ready(process, url, log_file)
-        yield url
+        _wait_until_ready(process, f"http://{environ['PGBROKER_BIND']}", log_file)
+        yield
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -156,6 +153,15 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log_file: Path
             except httpx.TransportError:
                 continue  # it does not listen yet
     raise RuntimeError(f"The broker did not start:\n{log_file.read_text('utf-8')}")
+
+
+def _headers(username: str, password: str, authority: str) -> dict[str, str]:
+    token = base64.b64encode(f"{username}:{password}".encode()).decode("ascii")
+    return {
+        "Host": authority,
+        "Authorization": f"Basic {token}",
+        "X-Broker-API-Version": "2.17",
+    }
 
 
 def _free_port() -> int:
