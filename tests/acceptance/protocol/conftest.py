@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from broker.store import PostgresStore
 from tests.support.application import (
     CLOUDFOUNDRY,
     KUBERNETES,
@@ -20,7 +21,7 @@ from tests.support.platform import Platform
 from tests.support.state import migrated_template, state_dsn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from tests.support.postgres import PostgresServer
 
@@ -64,6 +65,14 @@ def kept(application: Application, postgres: PostgresServer) -> Iterator[Callabl
     """Return what looks at everything the broker keeps."""
     with Observer(application, postgres) as observer:
         yield observer.look
+
+
+@pytest.fixture
+async def store(application: Application) -> AsyncIterator[PostgresStore]:
+    """Return the broker's state, to record in it what another process would have recorded."""
+    store = PostgresStore(application.settings.state_dsn.reveal(), application.keys)
+    yield store
+    await store.close()
 
 
 @pytest.fixture

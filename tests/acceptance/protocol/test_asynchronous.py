@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 
+from broker.domain.instance import BindingKey, InstanceKey, Status
+from broker.domain.operation import Caller, Operation, OperationKind, UpdateTarget
 from tests.support.catalog import BIG, OTHER_SERVICE, SERVICE, SLOW, SMALL
 from tests.support.platform import new_id
 
 if TYPE_CHECKING:
+    from broker.store import PostgresStore
     from tests.support.platform import Platform
 
 PATIENT = "?accepts_incomplete=true"
+CHANGE = {"extensions": ["citext"]}
+STATUS = {
+    OperationKind.PROVISION: Status.CREATING,
+    OperationKind.UPDATE: Status.READY,
+    OperationKind.DEPROVISION: Status.DELETING,
+    OperationKind.BIND: Status.CREATING,
+    OperationKind.UNBIND: Status.DELETING,
+}
+"""Of an instance or binding, while the operation is in progress."""
 
 
 async def test_the_whole_life_of_a_slow_plan(kubernetes: Platform) -> None:
@@ -26,12 +41,11 @@ async def test_the_whole_life_of_a_slow_plan(kubernetes: Platform) -> None:
     assert polled.json() == {"state": "succeeded"}
     assert kubernetes.provision(instance, SLOW, query=PATIENT).status_code == 200
 
-    change: dict[str, Any] = {"parameters": {"extensions": ["citext"]}}
-    refused = kubernetes.update(instance, **change)
+    refused = kubernetes.update(instance, parameters=CHANGE)
     assert (refused.status_code, refused.json()["error"]) == (422, "AsyncRequired")
-    assert kubernetes.update(instance, query=PATIENT, **change).status_code == 202
+    assert kubernetes.update(instance, query=PATIENT, parameters=CHANGE).status_code == 202
     assert (await kubernetes.polled(instance)).json() == {"state": "succeeded"}
-    assert kubernetes.fetch(instance).json()["parameters"] == change["parameters"]
+    assert kubernetes.fetch(instance).json()["parameters"] == CHANGE
 
     assert kubernetes.bind(instance, binding, SLOW, query=PATIENT).status_code == 202
     assert (await kubernetes.polled(instance, binding)).json() == {"state": "succeeded"}
@@ -52,16 +66,60 @@ async def test_the_whole_life_of_a_slow_plan(kubernetes: Platform) -> None:
     assert again.status_code == 410
 
 
-async def test_a_repeated_request_leads_to_the_same_operation(kubernetes: Platform) -> None:
-    """While it is in progress, the same request is answered with the same operation."""
-    instance = new_id()
-    first = kubernetes.provision(instance, SLOW, query=PATIENT)
-    answers = [kubernetes.provision(instance, SLOW, query=PATIENT) for _ in range(3)]
-    for answer in answers:
-        # It may be over by now; what is not over has the name it had.
-        assert answer.status_code in {200, 202}
-        assert answer.json() in ({}, first.json())
-    assert (await kubernetes.polled(instance, **first.json())).json() == {"state": "succeeded"}
+async def _at_work(
+    store: PostgresStore, kind: OperationKind, instance: str, binding: str
+) -> Operation:
+    """Record that another process is at work on a finished instance or binding."""
+    key = InstanceKey("kubernetes", instance)
+    of_binding = kind in {OperationKind.BIND, OperationKind.UNBIND}
+    operation = Operation(
+        id=uuid4(),
+        kind=kind,
+        instance=key,
+        binding_id=binding if of_binding else None,
+        caller=Caller("kubernetes", "request"),
+        lease_token=uuid4(),
+        started_at=datetime.now(UTC),
+        target=UpdateTarget(SLOW, CHANGE, {}, ("citext",), None),
+    )
+    async with store.transaction() as state:
+        stored, bound = await state.instance(key), await state.binding(BindingKey(key, binding))
+        assert stored is not None
+        assert bound is not None
+        if of_binding:
+            await state.save_binding(replace(bound, status=STATUS[kind]))
+        else:
+            await state.save_instance(replace(stored, status=STATUS[kind]))
+        await state.add_operation(operation, lease=timedelta(minutes=5))
+    return operation
+
+
+@pytest.mark.parametrize("kind", list(OperationKind))
+async def test_a_repeated_request_gets_the_operation_in_progress(
+    kubernetes: Platform, store: PostgresStore, kind: OperationKind
+) -> None:
+    """While it is not done, each verb sent again is 202 with the operation of the first time."""
+    instance, binding = new_id(), new_id()
+    kubernetes.provision(instance, SLOW, query=PATIENT)
+    await kubernetes.polled(instance)
+    kubernetes.bind(instance, binding, SLOW, query=PATIENT)
+    await kubernetes.polled(instance, binding)
+    operation = await _at_work(store, kind, instance, binding)
+    repeat = {
+        OperationKind.PROVISION: lambda: kubernetes.provision(instance, SLOW, query=PATIENT),
+        OperationKind.UPDATE: lambda: kubernetes.update(instance, query=PATIENT, parameters=CHANGE),
+        OperationKind.BIND: lambda: kubernetes.bind(instance, binding, SLOW, query=PATIENT),
+        OperationKind.UNBIND: lambda: kubernetes.unbind(
+            instance, binding, SLOW, accepts_incomplete="true"
+        ),
+        OperationKind.DEPROVISION: lambda: kubernetes.deprovision(
+            instance, SLOW, accepts_incomplete="true"
+        ),
+    }
+    again = repeat[kind]()
+    assert (again.status_code, again.json()) == (202, {"operation": str(operation.id)})
+    polled = kubernetes.poll(instance, operation.binding_id, operation=str(operation.id))
+    assert polled.json() == {"state": "in progress"}
 
 
 async def test_a_failure_is_told_to_whoever_polls(kubernetes: Platform) -> None:
