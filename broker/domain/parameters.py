@@ -49,6 +49,9 @@ class _InitdbParser(argparse.ArgumentParser):
         raise InvalidRequest(f"The parameter {INIT_DB_ARGS!r} is wrong: {message}.")
 
 
+_INITDB = _InitdbParser()
+
+
 def parse_init_db_args(value: str | Sequence[str]) -> DatabaseOptions:
     """Parse ``initdb`` options into the ``CREATE DATABASE`` options they stand for.
 
@@ -68,7 +71,7 @@ def parse_init_db_args(value: str | Sequence[str]) -> DatabaseOptions:
         raise InvalidRequest(
             f"The parameter {INIT_DB_ARGS!r} is not a command line: {exc}."
         ) from exc
-    options, unknown = _InitdbParser().parse_known_args(words)
+    options, unknown = _INITDB.parse_known_args(words)
     if unknown:
         raise InvalidRequest(
             f"The parameter {INIT_DB_ARGS!r} has {unknown[0][:100]!r}, which cannot be honoured "
