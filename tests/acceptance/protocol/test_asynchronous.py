@@ -184,7 +184,7 @@ def test_bad_polls_are_refused(
         assert polled.json()["description"]
 
 
-def test_an_operation_belongs_to_its_instance(
+async def test_an_operation_belongs_to_its_instance(
     kubernetes: Platform, existing: tuple[str, str]
 ) -> None:
     """The operation of one instance says nothing under another one, or under a binding."""
@@ -192,3 +192,4 @@ def test_an_operation_belongs_to_its_instance(
     operation = kubernetes.provision(instance, SLOW, query=PATIENT).json()
     assert kubernetes.poll(existing[0], **operation).status_code == 400
     assert kubernetes.poll(*existing, **operation).status_code == 400
+    assert (await kubernetes.polled(instance, **operation)).status_code == 200
