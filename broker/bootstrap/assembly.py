@@ -79,7 +79,10 @@ def assemble(settings: Settings) -> Assembly:
     store = PostgresStore(settings.state_dsn.reveal(), keys)
     readiness = Readiness(store)
     engines = tuple(
-        PostgresEngine(server.name, server.admin_dsn.reveal()) for server in settings.servers
+        PostgresEngine(
+            server.name, server.admin_dsn.reveal(), pool_size=settings.server_connections
+        )
+        for server in settings.servers
     )
     servers = SharedServers(map(_shared_server, settings.servers, engines))
     runner = OperationRunner(

@@ -77,6 +77,12 @@ VARIABLES = tuple(
             "How long an operation stays with a process that has gone silent.",
             False,
         ),
+        (
+            "SERVER_CONNECTIONS",
+            "16",
+            "The most connections at a time to each server: as many databases are worked on.",
+            False,
+        ),
         ("LOG_FORMAT", "json", "`json` (one object a line) or `console`.", False),
         ("LOG_LEVEL", "info", "`debug`, `info`, `warning` or `error`.", False),
     )
