@@ -13,6 +13,7 @@ from email.utils import format_datetime, parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request, Response
+from starlette.datastructures import Headers
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -62,23 +63,32 @@ class CatalogDocument:
         See OSB API 2.17, "Catalog Management", and RFC 9110, section 13.2.2: ``If-None-Match``
         takes precedence.
         """
+        return self.answer(known=self.is_known(request.headers))
+
+    def answer(self, *, known: bool) -> Response:
+        """Return the one answer or the other.
+
+        Args:
+            known: The platform has this catalog already.
+        """
         headers = {
             "ETag": self.etag,
             "Last-Modified": self.last_modified,
             # May be kept, must be revalidated; without this, a cache may guess how long it lasts.
             "Cache-Control": "private, no-cache",
         }
-        if self._known_to(request):
+        if known:
             return Response(status_code=304, headers=headers)
         return Response(self.body, media_type="application/json", headers=headers)
 
-    def _known_to(self, request: Request) -> bool:
-        lines = request.headers.getlist("If-None-Match")
+    def is_known(self, headers: Headers) -> bool:
+        """Tell from a request's headers whether the platform has this catalog already."""
+        lines = headers.getlist("If-None-Match")
         if lines:
             tags = [tag.strip().removeprefix("W/") for tag in ",".join(lines).split(",")]
             return self.etag in tags or tags == ["*"]
         try:
-            since = parsedate_to_datetime(request.headers.get("If-Modified-Since", ""))
+            since = parsedate_to_datetime(headers.get("If-Modified-Since", ""))
             return parsedate_to_datetime(self.last_modified) <= since
         except (TypeError, ValueError, OverflowError):
             return False  # RFC 9110, section 13.1.3: a date that is none is ignored
@@ -100,12 +110,14 @@ class CatalogShortcut:
         """
         self._app = app
         self._document = document
+        # Made once: nothing about them depends on the request, or changes when they are sent.
+        self._answers = {known: document.answer(known=known) for known in (True, False)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand on."""
         answer = self._app
         if scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "GET":
-            answer = self._document.response(Request(scope))
+            answer = self._answers[self._document.is_known(Headers(scope=scope))]
         await answer(scope, receive, send)
 
 
