@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -217,6 +218,8 @@ def _explained() -> Iterator[None]:
 def _welcome(address: "Address") -> None:
     login = f"{address.username}:{address.password.reveal()}"
     url = address.url.replace("http://", f"http://{login}@")
+    # As it was called, so that what is printed can be typed where it is not on the PATH.
+    command = sys.argv[0] if "/" in sys.argv[0] else "pgbroker"
     lines = (
         "",
         f"pgbroker is ready (PostgreSQL {address.postgres_version}).",
@@ -227,7 +230,7 @@ def _welcome(address: "Address") -> None:
         "",
         "Next, in another terminal:",
         "",
-        f"  pgbroker smoke {url}",
+        f"  {command} smoke {url}",
         f"  curl -s -H 'X-Broker-API-Version: 2.17' {url}/v2/catalog",
         "",
         "Ctrl-C stops the broker and its PostgreSQL.",
