@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path  # noqa: TC003 -- typer looks at it when the program runs
 from typing import Annotated
 
@@ -60,9 +61,10 @@ async def _measured(extent: Extent, console: Console) -> Report:
             began = progress.tasks[0].description != "starting PostgreSQL and the broker"
             progress.update(task, description=part, advance=int(began))
 
+        load_before = os.getloadavg()[0]
         async with asyncio.timeout(_LIMIT_SECONDS), place() as where:
             rows = await measure(where, extent, doing)
-            return Report(describe(where.postgres_version), rows)
+            return Report(describe(where.postgres_version, load_before=load_before), rows)
 
 
 if __name__ == "__main__":

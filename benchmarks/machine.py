@@ -7,11 +7,14 @@ import platform
 from pathlib import Path
 
 
-def describe(postgres_version: str) -> dict[str, str]:
+def describe(postgres_version: str, *, load_before: float) -> dict[str, str]:
     """Return the machine's description, by heading.
 
     Args:
         postgres_version: As the server tells it.
+        load_before: How many processes wanted a processor, on average over the minute before:
+            above zero, the figures are worse than they would be on a machine that has nothing
+            else to do.
     """
     return {
         "CPU": f"{_cpu_model()}, {len(os.sched_getaffinity(0))} cores",
@@ -19,6 +22,7 @@ def describe(postgres_version: str) -> dict[str, str]:
         "Kernel": f"{platform.system()} {platform.release()}",
         "Python": platform.python_version(),
         "PostgreSQL": f"{postgres_version}, fsync on, synchronous_commit on",
+        "Load": f"{load_before:.1f} before it began",
     }
 
 

@@ -2,9 +2,9 @@
 
 What it does, with the rights and limits of the plan ``free``:
 
-- provision: an owner role and a reader role in one message, ``CREATE DATABASE`` closed to all, its
-  grants, comment, settings and opening in one message; then, on a connection of its own to the new
-  database, schema ``public`` and the default privileges in one transaction.
+- provision: a read-only group role and an owner role in one message, ``CREATE DATABASE`` closed to
+  all, its grants, comment, settings and opening in one message; then, on a connection of its own to
+  the new database, schema ``public`` and the default privileges in one transaction.
 - bind: a login role, its comment and its setting in one message; the SCRAM verifier is made by
   libpq, so that the password does not reach the server.
 - unbind: ``NOLOGIN``, ending the login's sessions, ``DROP ROLE``. Nobody looks whether the login
@@ -13,7 +13,7 @@ What it does, with the rights and limits of the plan ``free``:
 
 There is no lock against others, no look at what is there already, no record of what was done, no
 HTTP. Statements are sent in as few messages as is possible; the connection to the maintenance
-database is open beforehand.
+database is open beforehand. PostgreSQL 18 is what the embedded server is, and what this is for.
 """
 
 from __future__ import annotations
@@ -34,37 +34,40 @@ if TYPE_CHECKING:
 _TAG = "a comment about as long as the broker's own, which says whose this is" * 2
 
 _PROVISION_ROLES = """
-CREATE ROLE {owner} NOLOGIN CONNECTION LIMIT 5; COMMENT ON ROLE {owner} IS {tag};
-GRANT {owner} TO CURRENT_USER{with_set};
-CREATE ROLE {reader} NOLOGIN; COMMENT ON ROLE {reader} IS {tag};
-GRANT {reader} TO CURRENT_USER{with_set}
+CREATE ROLE {database} NOLOGIN;
+COMMENT ON ROLE {database} IS {tag};
+CREATE ROLE {owner} NOLOGIN CONNECTION LIMIT 5;
+COMMENT ON ROLE {owner} IS {tag};
+GRANT {database}, {owner} TO CURRENT_USER WITH INHERIT TRUE, SET TRUE;
+GRANT {database} TO {owner} WITH INHERIT FALSE, SET FALSE
 """
 _CREATE_DATABASE = """
-CREATE DATABASE {owner} TEMPLATE template0 ALLOW_CONNECTIONS false CONNECTION LIMIT 0
+CREATE DATABASE {database} TEMPLATE template0 ALLOW_CONNECTIONS false CONNECTION LIMIT 0
 """
 _OPEN_DATABASE = """
-REVOKE ALL ON DATABASE {owner} FROM PUBLIC;
-GRANT CONNECT, TEMPORARY, CREATE ON DATABASE {owner} TO {owner};
-GRANT CONNECT ON DATABASE {owner} TO {reader};
-COMMENT ON DATABASE {owner} IS {tag};
-ALTER DATABASE {owner} SET statement_timeout = 60000;
-ALTER DATABASE {owner} SET idle_in_transaction_session_timeout = 300000;
-ALTER DATABASE {owner} SET temp_file_limit = 524288;
-ALTER DATABASE {owner} WITH ALLOW_CONNECTIONS true CONNECTION LIMIT 5
+REVOKE ALL ON DATABASE {database} FROM PUBLIC;
+GRANT CONNECT, TEMPORARY, CREATE ON DATABASE {database} TO {owner};
+GRANT CONNECT ON DATABASE {database} TO {database};
+COMMENT ON DATABASE {database} IS {tag};
+ALTER DATABASE {database} SET statement_timeout = 60000;
+ALTER DATABASE {database} SET idle_in_transaction_session_timeout = 300000;
+ALTER DATABASE {database} SET temp_file_limit = 524288;
+ALTER DATABASE {database} WITH ALLOW_CONNECTIONS true CONNECTION LIMIT 5
 """
 _PREPARE_SCHEMA = """
 ALTER SCHEMA public OWNER TO {owner};
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
-GRANT USAGE ON SCHEMA public TO {reader};
-ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT SELECT ON TABLES TO {reader};
-ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT SELECT ON SEQUENCES TO {reader};
-ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT USAGE ON SCHEMAS TO {reader}
+GRANT USAGE ON SCHEMA public TO {database};
+ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT SELECT ON TABLES TO {database};
+ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT SELECT ON SEQUENCES TO {database};
+ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT USAGE ON SCHEMAS TO {database};
+ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT SELECT ON LARGE OBJECTS TO {database}
 """
 _BIND = """
 CREATE ROLE {login} LOGIN INHERIT CONNECTION LIMIT 3 PASSWORD {verifier} VALID UNTIL 'infinity'
 IN ROLE {owner};
 COMMENT ON ROLE {login} IS {tag};
-ALTER ROLE {login} IN DATABASE {owner} SET role = {owner_name}
+ALTER ROLE {login} IN DATABASE {database} SET role = {owner_name}
 """
 _NO_LOGIN = "ALTER ROLE {login} NOLOGIN"
 _END_SESSIONS = """
@@ -72,12 +75,9 @@ SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
 WHERE usename = {login_name}
 """
 _DROP_LOGIN = "DROP ROLE {login}"
-_CLOSE_DATABASE = "ALTER DATABASE {owner} WITH ALLOW_CONNECTIONS false CONNECTION LIMIT 0"
-_DROP_DATABASE = "DROP DATABASE {owner} WITH (FORCE)"
-_DROP_ROLES = "DROP ROLE {owner}, {reader}"
-
-_CONFINED = 160_000
-"""The first ``server_version`` in which the creator of a role gets no more than ADMIN on it."""
+_CLOSE_DATABASE = "ALTER DATABASE {database} WITH ALLOW_CONNECTIONS false CONNECTION LIMIT 0"
+_DROP_DATABASE = "DROP DATABASE {database} WITH (FORCE)"
+_DROP_ROLES = "DROP ROLE {owner}, {database}"
 
 
 @dataclass(slots=True)
@@ -104,12 +104,12 @@ class RawClient:
 
     async def provision(self) -> None:
         """Make a database that only its owner's logins can enter."""
-        suffix = secrets.token_hex(8)
-        self._names = {"owner": f"raw_{suffix}", "reader": f"raw_r_{suffix}"}
+        database = f"raw_{secrets.token_hex(8)}"
+        self._names = {"database": database, "owner": f"{database}_owner"}
         await self._run(_PROVISION_ROLES)
         await self._run(_CREATE_DATABASE)
         await self._run(_OPEN_DATABASE)
-        dsn = make_conninfo(self.place.broker_dsn, dbname=self._names["owner"])
+        dsn = make_conninfo(self.place.broker_dsn, dbname=self._names["database"])
         async with await AsyncConnection.connect(dsn) as tenant:
             await tenant.execute(self._statement(_PREPARE_SCHEMA))
 
@@ -121,7 +121,7 @@ class RawClient:
         return {
             "host": self.place.host,
             "port": str(self.place.port),
-            "dbname": self._names["owner"],
+            "dbname": self._names["database"],
             "user": self._names["login"],
             "password": password,
             "sslmode": self.place.sslmode,
@@ -149,8 +149,6 @@ class RawClient:
         parts["tag"] = Literal(_TAG)
         parts["owner_name"] = Literal(self._names["owner"])
         parts["login_name"] = Literal(self._names.get("login"))
-        confined = self.maintenance.info.server_version >= _CONFINED
-        parts["with_set"] = SQL(" WITH INHERIT TRUE, SET TRUE" if confined else "")
         if password is not None:
             login = self._names["login"].encode()
             verifier = self.maintenance.pgconn.encrypt_password(

@@ -1,0 +1,125 @@
+"""The figures of the table are what was measured."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from rich.console import Console
+
+from benchmarks.report import Report
+from benchmarks.series import Row, Series
+
+MACHINE = {"CPU": "Model T, 2 cores", "Memory": "4 GiB"}
+
+
+def _series(*milliseconds: float, elapsed: float = 1.0) -> Series:
+    return Series([value / 1000 for value in milliseconds], elapsed)
+
+
+def _report(*, catalogs: int = 10_000, bind: float = 12.0) -> Report:
+    return Report(
+        MACHINE,
+        [
+            Row("catalog, 16 connections", Series([0.001] * catalogs, 1.0), paced=True),
+            Row("bind", _series(bind, bind, 30.0), _series(5.0, 5.0, 6.0)),
+            Row("whole life, 8 clients", _series(400, 600), _series(200, 300), paced=True),
+        ],
+    )
+
+
+def test_median_and_percentile() -> None:
+    """The middle one, and the one that 99 of 100 do not exceed."""
+    series = _series(*range(1, 201))
+    assert series.median == pytest.approx(0.1005)
+    assert series.percentile_99 == pytest.approx(0.198)
+
+
+def test_the_percentile_of_few_is_the_largest() -> None:
+    """Below a hundred values nothing is thrown away."""
+    assert _series(3, 1, 2).percentile_99 == pytest.approx(0.003)
+
+
+def test_the_rate_is_of_the_elapsed_time() -> None:
+    """What overlapped is not counted one after the other."""
+    assert _series(500, 500, 500, 500, elapsed=0.5).rate == pytest.approx(8.0)
+
+
+def test_what_raises_is_not_counted() -> None:
+    """A failure is quick, and would make a broken broker look good."""
+    series = Series()
+    with series.measured():
+        pass
+    with pytest.raises(ValueError, match="broken"), series.measured():
+        raise ValueError("broken")
+    assert len(series.seconds) == 1
+
+
+def test_the_overhead_is_the_difference_of_the_medians() -> None:
+    """A single slow answer changes neither overhead nor ratio."""
+    row = _report().rows[1]
+    assert row.overhead == pytest.approx(0.007)
+    assert row.ratio == pytest.approx(2.4)
+    assert _report().rows[0].overhead is None
+
+
+def test_markdown_has_the_machine_and_every_row() -> None:
+    """The document shows what the terminal shows."""
+    lines = _report().markdown().splitlines()
+    assert lines[0] == "- CPU: Model T, 2 cores"
+    assert "| bind | 3 | 12.0 ms | 30.0 ms |  | 5.0 ms | 6.0 ms |  | 7.0 ms | 2.40 |" in lines
+    assert "| catalog, 16 connections | 10,000 | 1.0 ms | 1.0 ms | 10,000 |  |  |  |  |  |" in lines
+    columns = {line.count("|") for line in lines if line.startswith("|")}
+    assert columns == {11}
+
+
+def test_the_terminal_has_the_same_figures() -> None:
+    """Every row is there, whole, on a terminal that is wide enough."""
+    console = Console(width=160)
+    with console.capture() as captured:
+        console.print(_report().table())
+    rows = [line.split() for line in captured.get().splitlines()]
+    assert [
+        "bind",
+        "3",
+        "12.0",
+        "ms",
+        "30.0",
+        "ms",
+        "5.0",
+        "ms",
+        "6.0",
+        "ms",
+        "7.0",
+        "ms",
+        "2.40",
+    ] in rows
+
+
+def test_programs_get_seconds() -> None:
+    """The JSON document has plain numbers, and nothing where there is nothing to compare."""
+    document = json.loads(json.dumps(_report().document()))
+    catalog, bind, _ = document["rows"]
+    assert document["machine"] == MACHINE
+    assert (catalog["raw"], catalog["overhead"], bind["broker"]["per_second"]) == (None, None, None)
+    assert catalog["broker"]["per_second"] == pytest.approx(10_000)
+    assert bind["raw"] == {
+        "count": 3,
+        "median": pytest.approx(0.005),
+        "percentile_99": pytest.approx(0.006),
+        "per_second": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("report", "verdicts"),
+    [
+        (_report(), ["held, 10,000", "held, 7.0 ms for bind"]),
+        (_report(catalogs=7_999), ["MISSED, 7,999", "held, 7.0 ms for bind"]),
+        (_report(bind=15.5), ["held, 10,000", "MISSED, 10.5 ms for bind"]),
+    ],
+)
+def test_targets_are_judged(report: Report, verdicts: list[str]) -> None:
+    """Eight thousand catalogs a second at least, less than ten milliseconds for a verb."""
+    said = report.verdicts()
+    assert [line.split(": ")[1].rstrip(".") for line in said] == verdicts
