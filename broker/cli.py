@@ -219,7 +219,7 @@ def _welcome(address: "Address") -> None:
     login = f"{address.username}:{address.password.reveal()}"
     url = address.url.replace("http://", f"http://{login}@")
     # As it was called, so that what is printed can be typed where it is not on the PATH.
-    command = sys.argv[0] if "/" in sys.argv[0] else "pgbroker"
+    command = sys.argv[0] if Path(sys.argv[0]).name == "pgbroker" else "pgbroker"
     lines = (
         "",
         f"pgbroker is ready (PostgreSQL {address.postgres_version}).",

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -177,14 +178,19 @@ def read_until(process: subprocess.Popen[str], mark: str) -> str:
     """Read a program's output up to the line that has a mark in it.
 
     Raises:
-        AssertionError: The output ended before.
+        AssertionError: The output ended before, or the program had to be ended for its silence.
     """
     assert process.stdout is not None
     seen = ""
-    for line in process.stdout:
-        seen += line
-        if mark in line:
-            return seen
+    silence = Timer(PATIENCE, process.kill)
+    silence.start()
+    try:
+        for line in process.stdout:
+            seen += line
+            if mark in line:
+                return seen
+    finally:
+        silence.cancel()
     raise AssertionError(f"the program never wrote {mark!r}, but:\n{seen}")
 
 
