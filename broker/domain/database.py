@@ -72,9 +72,9 @@ class DatabaseSpec:
     """One tenant database.
 
     Attributes:
-        name: The database and the owner role, which share it (the ``samerole`` fence of pg_hba
-            depends on that).
-        reader: The group role of read-only bindings.
+        name: The database and the read-only group role, which share it (the ``samerole`` fence of
+            pg_hba depends on that).
+        owner: The owner role, a member of the read-only one.
         tag: What ``COMMENT ON`` the database and its roles says; opaque to other tenants.
         limits: The plan's limits.
         extensions: Extensions to have, by name.
@@ -82,7 +82,7 @@ class DatabaseSpec:
     """
 
     name: str
-    reader: str
+    owner: str
     tag: str
     limits: Limits
     extensions: tuple[str, ...] = ()
@@ -94,7 +94,7 @@ class DatabaseChange:
     """What an update does to a tenant database, in one transaction.
 
     Attributes:
-        database: The database as it shall be afterwards (name, reader and tag are as before).
+        database: The database as it shall be afterwards (name, owner and tag are as before).
         add_extensions: To be created.
         drop_extensions: To be dropped; refused by PostgreSQL while something depends on them.
         logins: The login roles whose limits follow the plan.
@@ -112,8 +112,8 @@ class LoginSpec:
 
     Attributes:
         name: The role.
-        database: The only database it may connect to; also the owner role's name.
-        reader: The database's read-only group role.
+        database: The only database it may connect to; also the read-only group role's name.
+        owner: The database's owner role.
         access: Member of the owner role, or of the read-only one.
         verifier: The SCRAM verifier.
         limits: The plan's limits; those per login apply.
@@ -123,7 +123,7 @@ class LoginSpec:
 
     name: str
     database: str
-    reader: str
+    owner: str
     access: Access
     verifier: Secret
     limits: Limits
@@ -133,7 +133,7 @@ class LoginSpec:
     @property
     def group(self) -> str:
         """The role whose privileges this login uses."""
-        return self.database if self.access is Access.WRITE else self.reader
+        return self.owner if self.access is Access.WRITE else self.database
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,8 +67,8 @@ class Instance:
         space_guid: Likewise.
         maintenance_version: The plan's maintenance version it was made or updated with.
         server: The server that holds the database.
-        database: The database and its owner role.
-        reader: The group role of read-only bindings.
+        database: The database and its read-only group role.
+        owner: The role that owns what applications create.
         extensions: Extensions the broker installed.
         status: Where it is in its life.
         created_at: When the platform asked for it.
@@ -81,7 +81,7 @@ class Instance:
     context: Mapping[str, Any]
     server: str
     database: str
-    reader: str
+    owner: str
     created_at: datetime
     extensions: tuple[str, ...] = ()
     organization_guid: str | None = None

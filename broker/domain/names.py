@@ -16,13 +16,17 @@ def _token() -> str:
 
 
 def database_name() -> str:
-    """Return a new name for a database and its owner role: ``d`` and 80 random bits in base32."""
+    """Return a new name: ``d`` and 80 random bits in base32.
+
+    The database has it, and so has the role that every login of it is a member of: that is what
+    ``samerole`` in ``pg_hba.conf`` asks for.
+    """
     return f"d{_token()}"
 
 
-def reader_name(database: str) -> str:
-    """Return the name of a database's read-only group role."""
-    return f"{database}_reader"
+def owner_name(database: str) -> str:
+    """Return the name of the role that owns what is in a database."""
+    return f"{database}_owner"
 
 
 def login_name() -> str:

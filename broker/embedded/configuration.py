@@ -75,8 +75,8 @@ def render_hba(broker_role: str) -> str:
     """Write ``pg_hba.conf``: who may connect from where, first match wins.
 
     The superuser comes in through the Unix-domain socket only, the broker over TCP to any database,
-    and a tenant to no database that belongs to the server or to the broker, so that a mistaken
-    ``GRANT CONNECT ... TO PUBLIC`` on one of those opens nothing.
+    and everybody else to databases named like a role that they are a member of, which every login
+    is of its tenant's. A mistaken ``GRANT CONNECT ... TO PUBLIC`` opens nothing to anybody else.
 
     See the PostgreSQL manual, "The pg_hba.conf File".
     """
@@ -86,7 +86,6 @@ def render_hba(broker_role: str) -> str:
         "local  all       all  reject\n"
         f"host   all       {SUPERUSER}  all  reject\n"
         f'host   all       "{broker_role}"  samehost  scram-sha-256\n'
-        f'host   postgres,template0,template1,"{broker_role}"  all  all  reject\n'
-        "host   all       all  samehost  scram-sha-256\n"
+        "host   samerole  all  samehost  scram-sha-256\n"
         "host   all       all  all  reject\n"
     )

@@ -108,7 +108,7 @@ def _bind(
     spec = LoginSpec(
         name=binding.login,
         database=instance.database,
-        reader=instance.reader,
+        owner=instance.owner,
         access=binding.access,
         verifier=binding.secret.verifier,
         limits=plan.limits,
@@ -124,7 +124,7 @@ def _unbind(engine: Engine, instance: Instance, binding: Binding) -> tuple[Step,
         Step(
             "drop_login",
             lambda: engine.drop_login(
-                binding.login, database=instance.database, reader=instance.reader
+                binding.login, database=instance.database, owner=instance.owner
             ),
         ),
     )
@@ -143,7 +143,7 @@ def _plan(catalog: Catalog, instance: Instance, plan_id: str) -> Plan:
 def _database_spec(instance: Instance, limits: Limits, tags: Tags) -> DatabaseSpec:
     return DatabaseSpec(
         name=instance.database,
-        reader=instance.reader,
+        owner=instance.owner,
         tag=tags.instance(instance.key),
         limits=limits,
         extensions=instance.extensions,

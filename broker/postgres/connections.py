@@ -18,6 +18,7 @@ from psycopg.errors import LockNotAvailable
 from psycopg.rows import TupleRow, class_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from broker.domain.names import owner_name
 from broker.postgres import server_statements, statements
 from broker.postgres.errors import closed, unavailable
 
@@ -275,6 +276,8 @@ async def _lock(connection: AsyncConnection, key: int) -> None:
 
 async def _liftable_limit(hold: Hold, database: str) -> int | None:
     """Return the limit to put back, or ``None`` when the limit is not what keeps us out."""
-    cursor = await hold.connection.execute(statements.LIFTABLE_LIMIT, [database])
+    cursor = await hold.connection.execute(
+        statements.LIFTABLE_LIMIT, [owner_name(database), database]
+    )
     row = await cursor.fetchone()
     return None if row is None else row[0]

@@ -13,6 +13,7 @@ from psycopg import AsyncConnection, AsyncCursor, errors
 from psycopg.rows import class_row
 
 from broker.domain.errors import PermanentFailure, Unprocessable
+from broker.domain.names import owner_name
 from broker.postgres import statements
 from broker.postgres.extensions import add_extensions, drop_extensions
 from broker.postgres.options import create_options
@@ -55,16 +56,16 @@ class FoundDatabase:
 
 
 async def ensure_roles(hold: Hold, spec: DatabaseSpec) -> None:
-    """Create the owner role and the reader, with their comments, in one transaction."""
+    """Create both group roles with their comments, in one transaction."""
     create_options(spec.options, hold.facts)
-    found = await tags(hold, [spec.name, spec.reader])
+    found = await tags(hold, [spec.name, spec.owner])
     for name, tag in found.items():
         if tag != spec.tag:
             raise PermanentFailure(
                 f"The role {name!r} exists on the server and is not this instance's. Ask the "
                 "operator of this broker to find out whose it is; nothing has been changed."
             )
-    missing = [name for name in (spec.name, spec.reader) if name not in found]
+    missing = [name for name in (spec.name, spec.owner) if name not in found]
     if missing:
         await statements.run(
             hold.connection, *statements.create_groups(spec, missing, hold.facts.version)
@@ -110,7 +111,7 @@ async def change_database(connections: Connections, hold: Hold, change: Database
         await statements.run(
             tenant,
             *_limits(hold, spec),
-            statements.record_limit(spec.name, spec.limits.connections),
+            statements.record_limit(spec.owner, spec.limits.connections),
             *(
                 statements.login_limit(login, spec.limits.connections_per_binding)
                 for login in logins
@@ -151,7 +152,7 @@ async def look(hold: Hold, tag: str | None = None) -> FoundDatabase | None:
         PermanentFailure: The database is not ours.
     """
     async with hold.connection.cursor(row_factory=class_row(FoundDatabase)) as cursor:
-        await cursor.execute(statements.DATABASE, [hold.database])
+        await cursor.execute(statements.DATABASE, [owner_name(hold.database), hold.database])
         found = await cursor.fetchone()
     if found is not None and not (found.ours and (None in (tag, found.tag) or found.tag == tag)):
         raise PermanentFailure(

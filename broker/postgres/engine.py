@@ -125,12 +125,12 @@ class PostgresEngine:
             lambda hold: logins.ensure_login(self._connections, hold, spec),
         )
 
-    async def drop_login(self, name: str, *, database: str, reader: str) -> None:
+    async def drop_login(self, name: str, *, database: str, owner: str) -> None:
         """Revoke a login: end its sessions, hand what it owns to the owner role, drop it."""
         await self._step(
             "revoke a login",
             database,
-            lambda hold: retire.drop_login(self._connections, hold, name, reader),
+            lambda hold: retire.drop_login(self._connections, hold, name, owner),
         )
 
     async def database_size(self, database: str) -> int:

@@ -29,7 +29,7 @@ async def ensure_login(connections: Connections, hold: Hold, spec: LoginSpec) ->
     """
     await existing(hold)
     if spec.access is Access.READ:
-        await _let_read(connections, hold, spec.reader)
+        await _let_read(connections, hold, spec.database)
     found = await tags(hold, [spec.name])
     if not found:
         await statements.run(hold.connection, *statements.create_login(spec))
@@ -42,8 +42,8 @@ async def ensure_login(connections: Connections, hold: Hold, spec: LoginSpec) ->
         )
 
 
-async def _let_read(connections: Connections, hold: Hold, reader: str) -> None:
-    """Give the reader what default privileges did not.
+async def _let_read(connections: Connections, hold: Hold, group: str) -> None:
+    """Give the read-only group role what default privileges did not.
 
     They cover what the owner role creates. A login that gave up that role (SET ROLE NONE) owns
     what it creates itself, and a tenant can revoke what was granted. A lock of the tenant's own
@@ -54,11 +54,11 @@ async def _let_read(connections: Connections, hold: Hold, reader: str) -> None:
         owners = [name for (name,) in await cursor.fetchall()]
         if owners:
             await statements.run(tenant, statements.join_roles(owners, hold.facts.version))
-        cursor = await tenant.execute(statements.UNREADABLE_SCHEMAS, [reader])
+        cursor = await tenant.execute(statements.UNREADABLE_SCHEMAS, [group])
         schemas = [name for (name,) in await cursor.fetchall()]
-        cursor = await tenant.execute(statements.UNREADABLE_RELATIONS, [reader])
+        cursor = await tenant.execute(statements.UNREADABLE_RELATIONS, [group])
         relations = await cursor.fetchall()
         if schemas:
-            await tenant.execute(statements.let_into_schemas(reader, schemas))
+            await tenant.execute(statements.let_into_schemas(group, schemas))
         for start in range(0, len(relations), BATCH):
-            await tenant.execute(statements.let_read(reader, relations[start : start + BATCH]))
+            await tenant.execute(statements.let_read(group, relations[start : start + BATCH]))

@@ -16,6 +16,7 @@ from psycopg.rows import class_row
 from psycopg.sql import SQL
 
 from broker.domain.errors import PermanentFailure, TemporaryFailure
+from broker.domain.names import owner_name
 from broker.postgres import revocation_statements as sql
 from broker.postgres import statements
 from broker.postgres.databases import look, settle_limit, tags
@@ -43,7 +44,7 @@ class _FoundLogin:
     foreign_role: bool
 
 
-async def drop_login(connections: Connections, hold: Hold, name: str, reader: str) -> None:
+async def drop_login(connections: Connections, hold: Hold, name: str, owner: str) -> None:
     """Revoke a login: no new sessions, end the present ones, hand over, drop.
 
     Raises:
@@ -52,7 +53,7 @@ async def drop_login(connections: Connections, hold: Hold, name: str, reader: st
     found = await look(hold)
     if found is not None:
         await settle_limit(hold, found)
-    for login in await _look_at_logins(hold, [name], reader):
+    for login in await _look_at_logins(hold, [name], owner):
         # Its sessions outlive NOLOGIN, but no new ones come after it.
         await insist(connections, hold.connection, sql.no_login(name))
         await end_sessions(hold.connection, sql.END_SESSIONS, {"oids": [login.oid]})
@@ -71,7 +72,7 @@ async def drop_database(
         TemporaryFailure: A superuser is connected to it.
     """
     found = await look(hold, spec.tag)
-    await _look_at_logins(hold, logins, spec.reader)
+    await _look_at_logins(hold, logins, spec.owner)
     if found is not None:
         if found.connection_limit != statements.INVALID_DATABASE:
             await statements.run(hold.connection, sql.no_connections(spec.name))
@@ -83,13 +84,13 @@ async def drop_database(
                 f"The database {spec.name!r} cannot be dropped while a superuser is connected to "
                 "it. Nobody else can connect any more; it is dropped once that session has ended."
             ) from exc
-    for group, tag in (await tags(hold, [spec.name, spec.reader])).items():
+    for group, tag in (await tags(hold, [spec.name, spec.owner])).items():
         if tag not in (None, spec.tag):
             raise PermanentFailure(
                 f"The role {group!r} is not this instance's. Ask the operator of this broker to "
                 "find out whose it is; it has not been dropped."
             )
-    roles = [*logins, spec.name, spec.reader]
+    roles = [*logins, spec.owner, spec.name]
     cursor = await hold.connection.execute(sql.OIDS, [roles])
     oids = [oid for (oid,) in await cursor.fetchall()]
     if oids:
@@ -128,20 +129,21 @@ async def _clean(
         owners = [name for (name,) in await cursor.fetchall()]
         if owners:
             await statements.run(tenant, statements.join_roles(owners, hold.facts.version))
-        present = await tags(hold, [*roles, database])
+        heir = owner_name(database)
+        present = await tags(hold, [*roles, heir])
         leaving = [role for role in roles if role in present]
         steps = [sql.drop_owned(leaving)]
-        if database in present and database not in leaving:
+        if heir in present and heir not in leaving:
             cursor = await tenant.execute(
-                sql.REASSIGNED_SCHEMAS, {"oids": list(oids), "heir": database}
+                sql.REASSIGNED_SCHEMAS, {"oids": list(oids), "heir": heir}
             )
-            steps = [*sql.reassign(leaving, database, await cursor.fetchall()), *steps]
+            steps = [*sql.reassign(leaving, heir, await cursor.fetchall()), *steps]
         try:
             await insist(connections, tenant, *steps)
         except errors.OutOfMemory:
-            if database in leaving or database not in present:
+            if heir in leaving or heir not in present:
                 raise
-            await _reassign_in_batches(connections, tenant, oids, heir=database)
+            await _reassign_in_batches(connections, tenant, oids, heir=heir)
             await insist(connections, tenant, *steps)
 
 
@@ -162,7 +164,7 @@ async def _reassign_in_batches(
         await insist(connections, tenant, *map(SQL, batch))
 
 
-async def _look_at_logins(hold: Hold, names: Sequence[str], reader: str) -> Sequence[_FoundLogin]:
+async def _look_at_logins(hold: Hold, names: Sequence[str], owner: str) -> Sequence[_FoundLogin]:
     """Return those of the login roles that exist.
 
     Raises:
@@ -171,7 +173,7 @@ async def _look_at_logins(hold: Hold, names: Sequence[str], reader: str) -> Sequ
     async with hold.connection.cursor(row_factory=class_row(_FoundLogin)) as cursor:
         await cursor.execute(
             statements.LOGINS,
-            {"logins": list(names), "database": hold.database, "reader": reader},
+            {"logins": list(names), "database": hold.database, "owner": owner},
         )
         logins = await cursor.fetchall()
     for login in logins:

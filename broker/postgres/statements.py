@@ -84,29 +84,29 @@ SELECT
     d.datconnlimit AS connection_limit,
     o.rolconnlimit AS recorded_limit
 FROM pg_catalog.pg_database AS d
-LEFT JOIN pg_catalog.pg_roles AS o ON o.rolname = d.datname
+LEFT JOIN pg_catalog.pg_roles AS o ON o.rolname = %s
 WHERE d.datname = %s
 """)
-"""Look at a database."""
+"""Look at a database, and at its owner role."""
 
 LIFTABLE_LIMIT = SQL("""
 SELECT o.rolconnlimit
 FROM pg_catalog.pg_database AS d
-JOIN pg_catalog.pg_roles AS o ON o.rolname = d.datname
+JOIN pg_catalog.pg_roles AS o ON o.rolname = %s
 WHERE d.datname = %s AND d.datallowconn AND d.datconnlimit >= 0
 AND d.datdba = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER)
 """)
-"""Look up the connection limit of a database of ours as its plan has it."""
+"""Look up the connection limit of a database of ours as its plan has it: on its owner role."""
 
 LOGINS = SQL("""
 SELECT
     u.rolname::pg_catalog.text AS name,
     u.oid::pg_catalog.int8 AS oid,
-    u.rolsuper OR u.rolcreaterole OR u.rolcreatedb OR NOT EXISTS (
+    u.rolsuper OR u.rolcreaterole OR u.rolcreatedb OR u.rolname = %(owner)s OR NOT EXISTS (
         SELECT
         FROM pg_catalog.pg_auth_members AS m
         JOIN pg_catalog.pg_roles AS g ON g.oid = m.roleid
-        WHERE m.member = u.oid AND g.rolname IN (%(database)s, %(reader)s)
+        WHERE m.member = u.oid AND g.rolname IN (%(database)s, %(owner)s)
     ) AS foreign_role
 FROM pg_catalog.pg_roles AS u
 WHERE u.rolname = ANY (%(logins)s)
@@ -133,7 +133,7 @@ WHERE n.nspname NOT LIKE 'pg\\_%%' AND n.nspname <> 'information_schema'
 AND pg_catalog.pg_has_role(n.nspowner, 'USAGE')
 AND NOT pg_catalog.has_schema_privilege(%s::pg_catalog.name, n.oid, 'USAGE')
 """)
-"""List the schemas a reader may not use."""
+"""List the schemas that read-only logins may not use."""
 
 UNREADABLE_RELATIONS = SQL("""
 SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text
@@ -144,7 +144,7 @@ AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
 AND pg_catalog.pg_has_role(c.relowner, 'USAGE')
 AND NOT pg_catalog.has_table_privilege(%s::pg_catalog.name, c.oid, 'SELECT')
 """)
-"""List the tables, views and sequences a reader may not read."""
+"""List the tables, views and sequences that read-only logins may not read."""
 
 
 def lock_key(database: str) -> int:
@@ -162,18 +162,26 @@ async def run(connection: AsyncConnection, *statements: Composed | SQL) -> Async
 
 
 def create_groups(spec: DatabaseSpec, names: Sequence[str], version: int) -> Iterator[Composed]:
-    """Create the owner role and the reader, or what is missing of them.
+    """Create the read-only group role and the owner role, or what is missing of them.
+
+    The owner role is a member of the other one so that every login of the database is, as
+    ``samerole`` in ``pg_hba.conf`` demands. From 16 on it is nothing but a member.
 
     ``CONNECTION LIMIT`` has no effect on a role that cannot log in: it is where the plan's limit
     on the database is written down, for whoever has to raise that one for a moment.
     """
     for name in names:
-        limit = spec.limits.connections if name == spec.name else -1
+        limit = spec.limits.connections if name == spec.owner else -1
         yield SQL("CREATE ROLE {} NOLOGIN CONNECTION LIMIT {}").format(
             Identifier(name), Literal(limit)
         )
         yield SQL("COMMENT ON ROLE {} IS {}").format(Identifier(name), Literal(spec.tag))
-        yield join_roles([name], version)
+    yield join_roles(names, version)
+    yield SQL("GRANT {} TO {}{}").format(
+        Identifier(spec.name),
+        Identifier(spec.owner),
+        SQL(" WITH INHERIT FALSE, SET FALSE" if version >= CREATEROLE_CONFINED else ""),
+    )
 
 
 def join_roles(names: Sequence[str], version: int) -> Composed:
@@ -200,14 +208,10 @@ def create_database(name: str, options: Sequence[tuple[str, str]]) -> Composed:
 
 def fence(spec: DatabaseSpec) -> Iterator[Composed]:
     """Close a database to everybody but its roles, and say whose it is."""
-    database, owner, reader = (
-        Identifier(spec.name),
-        Identifier(spec.name),
-        Identifier(spec.reader),
-    )
+    database, group, owner = Identifier(spec.name), Identifier(spec.name), Identifier(spec.owner)
     yield SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database)
     yield SQL("GRANT CONNECT, TEMPORARY, CREATE ON DATABASE {} TO {}").format(database, owner)
-    yield SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, reader)
+    yield SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, group)
     yield SQL("COMMENT ON DATABASE {} IS {}").format(database, Literal(spec.tag))
 
 
@@ -247,17 +251,17 @@ def record_limit(owner: str, limit: int) -> Composed:
 
 
 def own_schema(spec: DatabaseSpec, version: int) -> Iterator[SQL | Composed]:
-    """Give schema ``public`` to the owner role, and what is made later to the reader as well."""
-    owner, reader = Identifier(spec.name), Identifier(spec.reader)
+    """Give schema ``public`` to the owner role, and let read-only logins read what comes."""
+    owner, group = Identifier(spec.owner), Identifier(spec.name)
     yield SQL("ALTER SCHEMA public OWNER TO {}").format(owner)
     yield SQL("REVOKE ALL ON SCHEMA public FROM PUBLIC")
-    yield SQL("GRANT USAGE ON SCHEMA public TO {}").format(reader)
+    yield SQL("GRANT USAGE ON SCHEMA public TO {}").format(group)
     grants = ["SELECT ON TABLES", "SELECT ON SEQUENCES", "USAGE ON SCHEMAS"]
     if version >= LARGE_OBJECT_DEFAULTS:
         grants.append("SELECT ON LARGE OBJECTS")
     for grant in grants:
         yield SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {} GRANT {} TO {}").format(
-            owner, SQL(grant), reader
+            owner, SQL(grant), group
         )
 
 
@@ -291,7 +295,7 @@ def alter_login(spec: LoginSpec) -> Iterator[Composed]:
     name = Identifier(spec.name)
     yield SQL("ALTER ROLE {} LOGIN INHERIT {}").format(name, _attributes(spec))
     yield SQL("GRANT {} TO {}").format(Identifier(spec.group), name)
-    other = spec.reader if writes else spec.database
+    other = spec.database if writes else spec.owner
     yield SQL("REVOKE {} FROM {}").format(Identifier(other), name)
     if writes:
         yield _in_database(spec, SQL("SET role = {}").format(Literal(spec.group)))
@@ -321,15 +325,15 @@ def _in_database(spec: LoginSpec, setting: SQL | Composed) -> Composed:
     ) + Composed([setting])
 
 
-def let_into_schemas(reader: str, schemas: Sequence[str]) -> Composed:
-    """Let the reader use schemas."""
+def let_into_schemas(group: str, schemas: Sequence[str]) -> Composed:
+    """Let the read-only group role use schemas."""
     return SQL("GRANT USAGE ON SCHEMA {} TO {}").format(
-        SQL(", ").join(map(Identifier, schemas)), Identifier(reader)
+        SQL(", ").join(map(Identifier, schemas)), Identifier(group)
     )
 
 
-def let_read(reader: str, relations: Sequence[tuple[str, ...]]) -> Composed:
-    """Let the reader read tables, views and sequences."""
+def let_read(group: str, relations: Sequence[tuple[str, ...]]) -> Composed:
+    """Let the read-only group role read tables, views and sequences."""
     return SQL("GRANT SELECT ON {} TO {}").format(
-        SQL(", ").join(Identifier(*relation) for relation in relations), Identifier(reader)
+        SQL(", ").join(Identifier(*relation) for relation in relations), Identifier(group)
     )

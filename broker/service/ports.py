@@ -49,7 +49,7 @@ class Engine(Protocol):
     async def ensure_login(self, spec: LoginSpec) -> None:
         """Create a login role with exactly this password, limits and expiry."""
 
-    async def drop_login(self, name: str, *, database: str, reader: str) -> None:
+    async def drop_login(self, name: str, *, database: str, owner: str) -> None:
         """Revoke a login: end its sessions, hand what it owns to the owner role, drop it."""
 
     async def database_size(self, database: str) -> int:

@@ -86,7 +86,7 @@ def _instance(broker: Broker, request: ProvisionRequest, plan: Plan, server: str
         context=request.context,
         server=server,
         database=database,
-        reader=names.reader_name(database),
+        owner=names.owner_name(database),
         created_at=broker.clock(),
         extensions=provision_extensions(plan, InstanceParameters.parse(request.parameters)),
         organization_guid=request.organization_guid,

@@ -90,7 +90,7 @@ instances = Table(
     Column("maintenance_version", Text),
     Column("server", Text, nullable=False),
     Column("database", Text, nullable=False),
-    Column("reader", Text, nullable=False),
+    Column("owner", Text, nullable=False),
     Column("extensions", ARRAY(Text), nullable=False),
     Column("status", Text, nullable=False),
     # The COMMENT on the database and its roles was made with this key: it must stay configured.

@@ -103,7 +103,7 @@ async def test_the_superuser_cannot_come_in_over_tcp(postgres: PostgresServer) -
 
 
 async def test_a_tenant_gets_into_its_own_database_only(servers: Path) -> None:
-    """A stray GRANT CONNECT TO PUBLIC opens none of the server's or the broker's databases."""
+    """Databases that PUBLIC may connect to let in nobody but the members of the role they name."""
     async with embedded_postgres(servers / "server") as server:
         await _execute(
             server.superuser_dsn(),
@@ -111,11 +111,12 @@ async def test_a_tenant_gets_into_its_own_database_only(servers: Path) -> None:
             "CREATE ROLE u LOGIN PASSWORD 'secret' IN ROLE o",
             "CREATE DATABASE o",
             "CREATE DATABASE pgbroker",
-            "GRANT CONNECT ON DATABASE pgbroker TO PUBLIC",
+            "CREATE ROLE other",
+            "CREATE DATABASE other",
         )
         tenant = f"postgresql://u:secret@{server.host}:{server.port}"
         assert await _fetch(f"{tenant}/o", "SELECT current_database()") == "o"
-        for closed in ("pgbroker", "postgres", "template1"):
+        for closed in ("other", "pgbroker", "postgres", "template1"):
             with pytest.raises(psycopg.OperationalError, match="pg_hba"):
                 await _fetch(f"{tenant}/{closed}", "SELECT 1")
 

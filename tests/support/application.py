@@ -165,9 +165,14 @@ def running_application(settings: Settings) -> Iterator[Application]:
 
 @contextmanager
 def cloned_database(postgres: PostgresServer, template: str) -> Iterator[str]:
-    """Clone a database; yield a libpq URI of it as the broker's role, and drop it afterwards."""
+    """Clone a database; yield a libpq URI of it as the broker's role, and drop it afterwards.
+
+    It is never open to PUBLIC: other tests look for databases that are.
+    """
     name = f"state_{secrets.token_hex(6)}"
-    _execute(postgres, "CREATE DATABASE {} TEMPLATE {}", name, template)
+    _execute(postgres, "CREATE DATABASE {} TEMPLATE {} ALLOW_CONNECTIONS false", name, template)
+    _execute(postgres, "REVOKE ALL ON DATABASE {} FROM PUBLIC", name)
+    _execute(postgres, "ALTER DATABASE {} ALLOW_CONNECTIONS true", name)
     yield postgres.broker_dsn(name)
     _execute(postgres, "DROP DATABASE {} WITH (FORCE)", name)
 

@@ -14,7 +14,7 @@ import pytest
 from broker.domain.credentials import generate_login_secret
 from broker.domain.database import Access
 from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey, Status
-from broker.domain.names import database_name, login_name, reader_name
+from broker.domain.names import database_name, login_name, owner_name
 from broker.domain.operation import Caller, Operation, OperationKind, UpdateTarget
 from broker.store import PostgresStore
 from tests.support.catalog import BIG, SERVICE, SMALL
@@ -62,7 +62,7 @@ def _instance(instance_id: str) -> Instance:
         context={},
         server="alpha",
         database=database,
-        reader=reader_name(database),
+        owner=owner_name(database),
         extensions=("citext",),
         maintenance_version="1.2.3",
         created_at=datetime.now(UTC),

@@ -47,7 +47,7 @@ def database_spec(
     name = names.database_name()
     return DatabaseSpec(
         name=name,
-        reader=names.reader_name(name),
+        owner=names.owner_name(name),
         tag=f"tag of {name}",
         limits=limits,
         extensions=tuple(extensions),
@@ -62,7 +62,7 @@ def login_spec(database: DatabaseSpec, access: Access = Access.WRITE) -> tuple[L
     return LoginSpec(
         name=name,
         database=database.name,
-        reader=database.reader,
+        owner=database.owner,
         access=access,
         verifier=secret.verifier,
         limits=database.limits,
@@ -137,7 +137,7 @@ class Tenant:
 
     async def unbind(self, login: Login) -> None:
         """Revoke a login."""
-        await self.engine.drop_login(login.name, database=self.spec.name, reader=self.spec.reader)
+        await self.engine.drop_login(login.name, database=self.spec.name, owner=self.spec.owner)
 
     async def update(
         self,

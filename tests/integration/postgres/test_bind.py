@@ -36,7 +36,7 @@ async def test_discard_all_keeps_the_role(tenant: Tenant) -> None:
     login = await tenant.bind()
     async with login.session() as session:
         await session.execute("DISCARD ALL")
-        assert await rows(session, "SELECT current_user::text") == [(tenant.spec.name,)]
+        assert await rows(session, "SELECT current_user::text") == [(tenant.spec.owner,)]
 
 
 async def test_binding_again_brings_the_new_password(tenant: Tenant) -> None:
@@ -94,7 +94,7 @@ async def test_the_role_of_another_binding_is_not_adopted(tenant: Tenant, strang
             replace(
                 login.spec,
                 database=stranger.spec.name,
-                reader=stranger.spec.reader,
+                owner=stranger.spec.owner,
                 tag="another binding",
                 verifier=generate_login_secret().verifier,
             )
@@ -113,7 +113,8 @@ async def test_binding_to_a_missing_database_is_an_alarm(
     assert not await rows(superuser, "SELECT FROM pg_roles WHERE rolname = %s", login.name)
 
 
-async def test_a_reader_reads_everything_and_writes_nothing(tenant: Tenant) -> None:
+@pytest.mark.parametrize("as_group", [False, True], ids=["as login role", "as group role"])
+async def test_a_reader_reads_everything_and_writes_nothing(tenant: Tenant, as_group: bool) -> None:
     """Tables, views, sequences and schemas that come later are readable, and only that."""
     writer, reader = await tenant.bind(), await tenant.bind(Access.READ)
     await writer.query("CREATE SCHEMA s")
@@ -135,10 +136,12 @@ async def test_a_reader_reads_everything_and_writes_nothing(tenant: Tenant) -> N
         b"CREATE TABLE s.mine ()",
         b"CREATE SCHEMA mine",
         b"CREATE TEMPORARY TABLE mine ()",
-        f'SET ROLE "{tenant.spec.name}"'.encode(),
+        f'SET ROLE "{tenant.spec.owner}"'.encode(),
     ):
         async with reader.session() as session:
             await session.execute("SET default_transaction_read_only = off")
+            if as_group:
+                await session.execute(SQL("SET ROLE {}").format(Identifier(tenant.spec.name)))
             with pytest.raises(errors.InsufficientPrivilege):
                 await session.execute(statement)
 
@@ -156,7 +159,7 @@ async def test_a_new_reader_reads_what_was_hidden_from_readers(tenant: Tenant) -
     async with writer.session() as session:
         await session.execute("CREATE TABLE revoked AS SELECT 1 AS a")
         await session.execute(
-            SQL("REVOKE ALL ON revoked FROM {}").format(Identifier(tenant.spec.reader))
+            SQL("REVOKE ALL ON revoked FROM {}").format(Identifier(tenant.spec.name))
         )
         await session.execute(
             "SET ROLE NONE; CREATE SCHEMA own; CREATE TABLE own.t AS SELECT 2 AS a; "

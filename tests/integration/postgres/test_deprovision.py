@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 async def remains(superuser: Session, tenant: Tenant) -> list[str]:
     """List what is left of a tenant in the catalogs all databases share."""
-    names = [tenant.spec.name, tenant.spec.reader, *(login.name for login in tenant.logins)]
+    names = [tenant.spec.name, tenant.spec.owner, *(login.name for login in tenant.logins)]
     found = await rows(
         superuser,
         "SELECT datname::text FROM pg_database WHERE datname = ANY (%s) "
@@ -34,12 +34,15 @@ async def remains(superuser: Session, tenant: Tenant) -> list[str]:
 
 async def test_nothing_remains_and_it_is_repeatable(tenant: Tenant, superuser: Session) -> None:
     """Database, group roles and logins are gone, open sessions too, and again is fine."""
-    login = await tenant.bind()
-    await tenant.bind(Access.READ)
-    async with login.session() as session:
+    login, reader = await tenant.bind(), await tenant.bind(Access.READ)
+    async with login.session() as session, reader.session() as reading:
         await session.execute("CREATE TABLE t (); BEGIN; LOCK TABLE t")
+        await reading.execute("SET default_transaction_read_only = off")
+        await reading.execute(SQL("SET ROLE {}").format(Identifier(tenant.spec.name)))
+        await reading.execute("BEGIN; ALTER ROLE CURRENT_USER SET jit = off; SELECT lo_create(0)")
         await tenant.deprovision()
         assert not await is_alive(session)
+        assert not await is_alive(reading)
     assert await remains(superuser, tenant) == []
     await tenant.deprovision()
 
@@ -58,7 +61,7 @@ async def test_a_strangers_login_is_not_dropped_along(
 async def test_what_never_was_is_gone(engine: PostgresEngine) -> None:
     """Dropping what was never created succeeds: that is what orphan mitigation asks for."""
     await engine.drop_database(database_spec(), [])
-    await engine.drop_login("unobody", database="dnothing", reader="dnothing_reader")
+    await engine.drop_login("unobody", database="dnothing", owner="dnothing_owner")
 
 
 @pytest.mark.parametrize("steps", [1, 2])
@@ -68,7 +71,7 @@ async def test_half_made_is_gone(engine: PostgresEngine, superuser: Session, ste
     for step in (engine.ensure_roles, engine.ensure_database)[:steps]:
         await step(spec)
     await engine.drop_database(spec, [])
-    names = [spec.name, spec.reader]
+    names = [spec.name, spec.owner]
     assert not await rows(superuser, "SELECT FROM pg_roles WHERE rolname = ANY (%s)", names)
     assert not await rows(superuser, "SELECT FROM pg_database WHERE datname = ANY (%s)", names)
 
@@ -107,8 +110,8 @@ async def test_grants_in_strangers_databases_do_not_keep_roles(
     """Rights granted both ways between tenants survive neither's deprovision."""
     mine, theirs = await tenant.bind(), await stranger.bind()
     for login, others in (
-        (theirs, (tenant.spec.name, tenant.spec.reader, mine.name)),
-        (mine, (stranger.spec.name, stranger.spec.reader, theirs.name)),
+        (theirs, (tenant.spec.name, tenant.spec.owner, mine.name)),
+        (mine, (stranger.spec.name, stranger.spec.owner, theirs.name)),
     ):
         async with login.session() as session:
             await session.execute("CREATE TABLE t (a int)")

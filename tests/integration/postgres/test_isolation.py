@@ -15,11 +15,12 @@ from psycopg import errors
 from psycopg.sql import SQL, Identifier
 
 from broker.domain.database import Access, DatabaseSpec
-from tests.integration.postgres.tenants import LIMITS, Session, rows
+from tests.integration.postgres.tenants import LIMITS, Session, database_spec, login_spec, rows
 
 if TYPE_CHECKING:
     from psycopg.sql import Composed
 
+    from tests.integration.postgres.servers import OwnServer
     from tests.integration.postgres.tenants import Tenant, Tenants
     from tests.support.postgres import PostgresServer
 
@@ -40,6 +41,7 @@ def attacks(
 ) -> list[SQL | Composed]:
     """List what a tenant may try, one statement each."""
     own, other = Identifier(mine.name), Identifier(theirs.name)
+    owner, other_owner = Identifier(mine.owner), Identifier(theirs.owner)
     me, them = Identifier(login), Identifier(theirs_login)
     return [
         SQL("CREATE DATABASE evil"),
@@ -56,22 +58,34 @@ def attacks(
         SQL("ALTER DATABASE {} RESET ALL").format(own),
         SQL("COMMENT ON DATABASE {} IS 'evil'").format(own),
         SQL("COMMENT ON ROLE {} IS 'evil'").format(own),
+        SQL("COMMENT ON ROLE {} IS 'evil'").format(owner),
         SQL("ALTER ROLE {} CONNECTION LIMIT -1").format(me),
         SQL("ALTER ROLE {} VALID UNTIL 'infinity'").format(me),
         SQL("ALTER ROLE {} SUPERUSER").format(me),
         SQL("ALTER ROLE {} CREATEDB").format(me),
         SQL("ALTER ROLE {} BYPASSRLS").format(me),
         SQL("ALTER ROLE {} REPLICATION").format(me),
-        SQL("ALTER ROLE {} LOGIN").format(own),
-        SQL("ALTER ROLE {} CONNECTION LIMIT -1").format(own),
+        *(
+            SQL(change).format(group)
+            for group in (own, owner)
+            for change in (
+                "ALTER ROLE {} LOGIN",
+                "ALTER ROLE {} CONNECTION LIMIT -1",
+                "DROP ROLE {}",
+            )
+        ),
         SQL("ALTER ROLE {} PASSWORD 'evil'").format(them),
         SQL("DROP ROLE {}").format(them),
-        SQL("DROP ROLE {}").format(own),
         SQL("GRANT {} TO {}").format(own, them),
+        SQL("GRANT {} TO {}").format(owner, them),
+        SQL("GRANT {} TO {}").format(owner, own),
         SQL("GRANT {} TO {}").format(other, me),
+        SQL("GRANT {} TO {}").format(other_owner, me),
+        SQL("REVOKE {} FROM {}").format(own, owner),
         SQL("GRANT pg_read_all_data TO {}").format(me),
         SQL("GRANT pg_execute_server_program TO {}").format(me),
         SQL("SET ROLE {}").format(other),
+        SQL("SET ROLE {}").format(other_owner),
         SQL("SET ROLE {}").format(them),
         SQL("SET ROLE pgbroker"),
         SQL("SET ROLE postgres"),
@@ -107,14 +121,18 @@ def attacks(
     ]
 
 
-@pytest.mark.parametrize("as_owner", [True, False], ids=["as owner role", "as login role"])
-async def test_no_attack_succeeds(tenant: Tenant, stranger: Tenant, as_owner: bool) -> None:
+@pytest.mark.parametrize("access", list(Access))
+@pytest.mark.parametrize("as_group", [True, False], ids=["as group role", "as login role"])
+async def test_no_attack_succeeds(
+    tenant: Tenant, stranger: Tenant, access: Access, as_group: bool
+) -> None:
     """None of what a tenant may try is allowed, whichever of its roles it acts as."""
-    login, victim = await tenant.bind(), await stranger.bind()
+    login, victim = await tenant.bind(access), await stranger.bind()
     succeeded = []
     async with login.session() as session, victim.session():
-        if not as_owner:
-            await session.execute("SET ROLE NONE")
+        await session.execute("SET default_transaction_read_only = off")
+        role = Identifier(login.spec.group) if as_group else SQL("NONE")
+        await session.execute(SQL("SET ROLE {}").format(role))
         for attack in attacks(tenant.spec, stranger.spec, login.name, victim.name):
             try:
                 await session.execute(attack)
@@ -136,14 +154,68 @@ async def test_grants_on_the_own_database_have_no_effect(tenant: Tenant, strange
     assert not await other.can_connect(tenant.spec.name)
 
 
-async def test_the_owner_role_cannot_log_in(tenant: Tenant, postgres: PostgresServer) -> None:
+@pytest.mark.parametrize("access", list(Access))
+async def test_the_group_roles_cannot_log_in(
+    tenant: Tenant, postgres: PostgresServer, access: Access
+) -> None:
     """A tenant may give the role it acts as a password, and still nobody logs in as it."""
+    login = await tenant.bind(access)
+    group = login.spec.group
+    async with login.session() as session:
+        await session.execute("SET default_transaction_read_only = off")
+        await session.execute(SQL("SET ROLE {}").format(Identifier(group)))
+        await session.execute("ALTER ROLE CURRENT_USER PASSWORD 'evil'")
+    with pytest.raises(psycopg.OperationalError, match="is not permitted to log in"):
+        await psycopg.AsyncConnection.connect(postgres.dsn(group, "evil", tenant.spec.name))
+
+
+async def test_the_owner_role_gains_nothing_from_its_bond_with_readers(
+    tenant: Tenant, postgres: PostgresServer
+) -> None:
+    """From 16 on it can neither act as the read-only role nor use a right given to that one."""
     login = await tenant.bind()
-    await login.query("ALTER ROLE CURRENT_USER PASSWORD 'evil'")
-    with pytest.raises(psycopg.OperationalError):
-        await psycopg.AsyncConnection.connect(
-            postgres.dsn(tenant.spec.name, "evil", tenant.spec.name)
-        )
+    async with login.session() as session:
+        await session.execute("SET ROLE NONE; CREATE TABLE t AS SELECT 1 AS a")
+        await session.execute(SQL("GRANT SELECT ON t TO {}").format(Identifier(tenant.spec.name)))
+        await session.execute(SQL("SET ROLE {}").format(Identifier(tenant.spec.owner)))
+        if postgres.version < 16:  # plain membership is all there is
+            assert await rows(session, "SELECT a FROM t") == [(1,)]
+            return
+        for statement in (
+            SQL("SELECT a FROM t"),
+            SQL("SET ROLE {}").format(Identifier(tenant.spec.name)),
+        ):
+            with pytest.raises(errors.InsufficientPrivilege):
+                await session.execute(statement)
+
+
+async def test_a_slipped_access_list_opens_nothing(own_server: OwnServer) -> None:
+    """When a superuser grants CONNECT by mistake, pg_hba still keeps tenants apart."""
+    mine, theirs = database_spec(), database_spec()
+    logins = {spec: [login_spec(spec, access) for access in Access] for spec in (mine, theirs)}
+    async with own_server.engine() as engine:
+        for spec, bindings in logins.items():
+            for step in (engine.ensure_roles, engine.ensure_database, engine.initialise_database):
+                await step(spec)
+            for login, _ in bindings:
+                await engine.ensure_login(login)
+    open_databases = (theirs.name, "pgbroker", "postgres", "template1")
+    async with await own_server.superuser() as superuser:
+        for database in open_databases:
+            for grantee in (SQL("PUBLIC"), *(Identifier(login.name) for login, _ in logins[mine])):
+                await superuser.execute(
+                    SQL("GRANT CONNECT ON DATABASE {} TO {}").format(Identifier(database), grantee)
+                )
+    for login, password in logins[mine]:
+        for database in open_databases:
+            elsewhere = replace(login, database=database)
+            with pytest.raises(psycopg.OperationalError, match=r"pg_hba\.conf rejects"):
+                await psycopg.AsyncConnection.connect(own_server.login_dsn(elsewhere, password))
+    for login, password in (*logins[mine], *logins[theirs]):
+        async with await psycopg.AsyncConnection.connect(
+            own_server.login_dsn(login, password)
+        ) as session:
+            assert await rows(session, "SELECT current_database()::text") == [(login.database,)]
 
 
 async def test_a_login_has_no_way_around_its_own_expiry(tenant: Tenant) -> None:

@@ -61,7 +61,7 @@ def every_step(engine: PostgresEngine) -> dict[str, Awaitable[object]]:
         "initialise_database": engine.initialise_database(spec),
         "change_database": engine.change_database(DatabaseChange(spec, (), (), ())),
         "ensure_login": engine.ensure_login(login),
-        "drop_login": engine.drop_login(login.name, database=spec.name, reader=spec.reader),
+        "drop_login": engine.drop_login(login.name, database=spec.name, owner=spec.owner),
         "drop_database": engine.drop_database(spec, [login.name]),
         "database_size": engine.database_size(spec.name),
     }
@@ -137,10 +137,10 @@ async def test_a_login_that_owns_more_than_the_lock_table_holds(servers: Path) -
                 with pytest.raises(errors.OutOfMemory):
                     await session.execute(
                         SQL("REASSIGN OWNED BY {} TO {}").format(
-                            Identifier(login.name), Identifier(spec.name)
+                            Identifier(login.name), Identifier(spec.owner)
                         )
                     )
-            await engine.drop_login(login.name, database=spec.name, reader=spec.reader)
+            await engine.drop_login(login.name, database=spec.name, owner=spec.owner)
             heir, password = login_spec(spec)
             await engine.ensure_login(heir)
             async with await psycopg.AsyncConnection.connect(
@@ -167,9 +167,9 @@ async def test_a_server_full_of_tenants(small_server: OwnServer) -> None:
             for session in sessions:
                 stack.push_async_callback(session.close)
             if embedded.version > 15:
-                await engine.drop_login(login.name, database=spec.name, reader=spec.reader)
+                await engine.drop_login(login.name, database=spec.name, owner=spec.owner)
                 assert not any([await is_alive(session) for session in sessions])
                 return
             with pytest.raises(ServerUnavailable, match="no connection to spare"):
-                await engine.drop_login(login.name, database=spec.name, reader=spec.reader)
-        await engine.drop_login(login.name, database=spec.name, reader=spec.reader)
+                await engine.drop_login(login.name, database=spec.name, owner=spec.owner)
+        await engine.drop_login(login.name, database=spec.name, owner=spec.owner)

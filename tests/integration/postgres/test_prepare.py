@@ -145,6 +145,23 @@ async def test_preparing_for_a_connection_string(postgres: PostgresServer, role:
     assert [f for f in await check(dsn) if f.severity == "error"] == []
 
 
+async def test_a_server_without_an_encoding_is_prepared_like_any_other(
+    postgres: PostgresServer, superuser: Session, role: str
+) -> None:
+    """Databases in SQL_ASCII, which initdb makes without a locale, are read and prepared."""
+    for statement in (
+        "CREATE ROLE {0}",
+        "CREATE DATABASE {0} TEMPLATE template0 ENCODING SQL_ASCII LOCALE 'C' ALLOW_CONNECTIONS off",
+        "ALTER DATABASE {0} OWNER TO {0}",
+        "REVOKE ALL ON DATABASE {0} FROM PUBLIC",
+        "ALTER DATABASE {0} ALLOW_CONNECTIONS true",
+    ):
+        await superuser.execute(SQL(statement).format(Identifier(role)))
+    dsn = postgres.dsn(role, "chosen", role)
+    await prepare_for(dsn, superuser_dsn=postgres.superuser_dsn(role))
+    assert [finding for finding in await check(dsn) if finding.severity == "error"] == []
+
+
 async def test_preparing_for_an_incomplete_connection_string(postgres: PostgresServer) -> None:
     """What is missing is named, and the password that is there is not."""
     with pytest.raises(InvalidRequest, match="dbname") as refusal:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from broker.domain.database import DatabaseOptions, Limits
+from broker.domain.database import Access, DatabaseOptions, Limits
 from broker.domain.errors import PermanentFailure, Unprocessable
 from tests.integration.postgres.tenants import LIMITS, database_spec, rows
 
@@ -32,6 +32,21 @@ async def test_provisioning_again_changes_nothing(tenant: Tenant, superuser: Ses
     await tenant.engine.initialise_database(tenant.spec)
 
     assert await rows(superuser, look, tenant.spec.name) == before
+
+
+@pytest.mark.parametrize("role", ["name", "owner"])
+async def test_a_missing_group_role_is_made_again(
+    engine: PostgresEngine, tenants: Tenants, superuser: Session, role: str
+) -> None:
+    """Whichever of the two roles is missing, the next attempt completes them and their bond."""
+    tenant = await tenants.provision()
+    await engine.drop_database(tenant.spec, [])
+    await engine.ensure_roles(tenant.spec)
+    await superuser.execute(SQL("DROP ROLE {}").format(Identifier(getattr(tenant.spec, role))))
+    for step in (engine.ensure_roles, engine.ensure_database, engine.initialise_database):
+        await step(tenant.spec)
+    for access in Access:
+        assert await (await tenant.bind(access)).can_connect()
 
 
 async def test_nobody_can_connect_before_the_fence_is_up(
@@ -62,9 +77,9 @@ async def test_database_and_roles_carry_the_tag(tenant: Tenant, superuser: Sessi
         SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %(name)s
         UNION ALL
         SELECT shobj_description(oid, 'pg_authid') FROM pg_roles
-        WHERE rolname IN (%(name)s, %(reader)s)
+        WHERE rolname IN (%(name)s, %(owner)s)
         """.replace("%(name)s", f"'{tenant.spec.name}'")
-            .replace("%(reader)s", f"'{tenant.spec.reader}'")
+            .replace("%(owner)s", f"'{tenant.spec.owner}'")
             .encode(),
         )
         == [(tenant.spec.tag,)] * 3

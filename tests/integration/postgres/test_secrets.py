@@ -51,7 +51,7 @@ async def test_a_server_that_logs_everything_writes_no_verifier(
                     with pytest.raises(BrokerError) as refusal:
                         await engine.ensure_login(wrong)
                     seen += [repr(refusal.value), str(refusal.value), repr(wrong)]
-                await engine.drop_login(login.name, database=spec.name, reader=spec.reader)
+                await engine.drop_login(login.name, database=spec.name, owner=spec.owner)
         log = (embedded.data_directory / "server.log").read_text(errors="replace")
     # The log does log: what it has is other people's statements, and our connections.
     assert "connection authorized: user=pgbroker" in log

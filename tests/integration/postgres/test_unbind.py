@@ -84,7 +84,7 @@ async def test_objects_in_another_logins_schema_are_handed_over(tenant: Tenant) 
     await tenant.unbind(login)
     assert await other.query(
         "SELECT pg_get_userbyid(proowner)::text FROM pg_proc WHERE proname = 'f'"
-    ) == [(tenant.spec.name,)]
+    ) == [(tenant.spec.owner,)]
 
 
 async def test_unbind_disconnects_who_holds_a_lock_on_what_is_handed_over(
@@ -243,6 +243,41 @@ async def test_a_login_of_another_database_is_not_dropped(
         await tenant.unbind(login)
     assert await exists(superuser, login)
     assert await login.can_connect()
+
+
+async def test_the_group_roles_are_not_logins(tenant: Tenant) -> None:
+    """The owner role, which is a member of the read-only one, is not dropped like a login of it."""
+    login = await tenant.bind()
+    for group in (tenant.spec.name, tenant.spec.owner):
+        with pytest.raises(PermanentFailure, match=group):
+            await tenant.engine.drop_login(
+                group, database=tenant.spec.name, owner=tenant.spec.owner
+            )
+    assert await login.can_connect()
+
+
+async def test_what_was_made_as_the_read_only_group_role_stays_readable(
+    tenant: Tenant, superuser: Session
+) -> None:
+    """Objects that a tenant lets that role own stand in the way of neither unbind nor bind."""
+    writer, reader = await tenant.bind(), await tenant.bind(Access.READ)
+    await writer.query(
+        SQL("GRANT CREATE ON SCHEMA public TO {}").format(Identifier(tenant.spec.name))
+    )
+    async with reader.session() as session:
+        await session.execute("SET default_transaction_read_only = off")
+        await session.execute(SQL("SET ROLE {}").format(Identifier(tenant.spec.name)))
+        await session.execute("CREATE TABLE t AS SELECT 1 AS a")
+        await session.execute("SELECT lo_from_bytea(424242, 'large')")
+        await session.execute("BEGIN; ALTER ROLE CURRENT_USER SET jit = off; LOCK TABLE t")
+        await tenant.unbind(reader)
+    await tenant.unbind(writer)
+    assert not await exists(superuser, reader)
+    assert not await exists(superuser, writer)
+    heir = await tenant.bind(Access.READ)
+    assert await heir.query("SELECT a, convert_from(lo_get(424242), 'UTF8') FROM t") == [
+        (1, "large")
+    ]
 
 
 async def test_unbind_after_the_database_has_gone(tenant: Tenant, superuser: Session) -> None:

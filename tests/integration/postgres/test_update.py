@@ -23,10 +23,11 @@ async def limits(superuser: Session, tenant: Tenant) -> list[tuple[object, ...]]
     return await rows(
         superuser,
         "SELECT datconnlimit, (SELECT rolconnlimit FROM pg_roles WHERE rolname = %s), "
-        "(SELECT rolconnlimit FROM pg_roles WHERE rolname = datname), "
+        "(SELECT rolconnlimit FROM pg_roles WHERE rolname = %s), "
         "(SELECT setconfig FROM pg_db_role_setting WHERE setdatabase = d.oid AND setrole = 0) "
         "FROM pg_database d WHERE datname = %s",
         tenant.logins[0].name,
+        tenant.spec.owner,
         tenant.spec.name,
     )
 

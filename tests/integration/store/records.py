@@ -9,7 +9,7 @@ from uuid import uuid4
 from broker.domain.credentials import generate_login_secret
 from broker.domain.database import Access
 from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey, Status
-from broker.domain.names import database_name, login_name, reader_name
+from broker.domain.names import database_name, login_name, owner_name
 from broker.domain.operation import (
     Caller,
     Operation,
@@ -55,7 +55,7 @@ def an_instance(key: InstanceKey | None = None, *, server: str = "alpha") -> Ins
         maintenance_version="1.2.3",
         server=server,
         database=database,
-        reader=reader_name(database),
+        owner=owner_name(database),
         extensions=("pg_trgm", "uuid-ossp"),
         status=Status.CREATING,
         created_at=datetime.now(UTC),

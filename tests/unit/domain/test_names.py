@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from broker.domain.names import database_name, login_name, reader_name
+from broker.domain.names import database_name, login_name, owner_name
 
 MAX_IDENTIFIER_BYTES = 63
 """PostgreSQL manual, "Identifiers and Key Words"."""
@@ -13,7 +13,7 @@ MAX_IDENTIFIER_BYTES = 63
 def test_names_need_no_quoting_and_fit() -> None:
     """Names are lower-case identifiers that PostgreSQL neither folds nor cuts."""
     database = database_name()
-    for name in (database, reader_name(database), login_name()):
+    for name in (database, owner_name(database), login_name()):
         assert re.fullmatch(r"[a-z][a-z0-9_]*", name)
         assert len(name) <= MAX_IDENTIFIER_BYTES
 
@@ -27,6 +27,6 @@ def test_names_do_not_repeat() -> None:
     assert {name[0] for name in logins} == {"u"}
 
 
-def test_a_reader_belongs_to_its_database() -> None:
-    """The reader's name tells the database, so that an operator sees what belongs together."""
-    assert reader_name("dabc") == "dabc_reader"
+def test_an_owner_role_belongs_to_its_database() -> None:
+    """The owner role's name tells the database, so that an operator sees what belongs together."""
+    assert owner_name("dabc") == "dabc_owner"

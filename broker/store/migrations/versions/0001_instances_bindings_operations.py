@@ -33,7 +33,7 @@ def upgrade() -> None:
         sa.Column("maintenance_version", sa.Text(), nullable=True),
         sa.Column("server", sa.Text(), nullable=False),
         sa.Column("database", sa.Text(), nullable=False),
-        sa.Column("reader", sa.Text(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=False),
         sa.Column("extensions", postgresql.ARRAY(sa.Text()), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("tag_key_id", sa.Text(), nullable=False),
