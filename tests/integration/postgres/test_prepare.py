@@ -151,7 +151,7 @@ async def test_a_server_without_an_encoding_is_prepared_like_any_other(
     """Databases in SQL_ASCII, which initdb makes without a locale, are read and prepared."""
     for statement in (
         "CREATE ROLE {0}",
-        "CREATE DATABASE {0} TEMPLATE template0 ENCODING SQL_ASCII LOCALE 'C' ALLOW_CONNECTIONS off",
+        "CREATE DATABASE {0} TEMPLATE template0 ENCODING SQL_ASCII LOCALE 'C' ALLOW_CONNECTIONS 0",
         "ALTER DATABASE {0} OWNER TO {0}",
         "REVOKE ALL ON DATABASE {0} FROM PUBLIC",
         "ALTER DATABASE {0} ALLOW_CONNECTIONS true",
