@@ -36,8 +36,8 @@ log = structlog.get_logger()
 RETRY_STEPS_FOR = timedelta(seconds=5)
 """How long a step is repeated while its server is down, full or locked."""
 
-DRAIN_WITHIN = timedelta(seconds=20)
-"""How long running operations get at shutdown; Kubernetes kills after 30 seconds."""
+DRAIN_WITHIN = timedelta(seconds=10)
+"""How long operations that no request waits for get at shutdown, once the requests are done."""
 
 
 @dataclass(frozen=True, slots=True)

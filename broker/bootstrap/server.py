@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-GRACE_SECONDS = 25
-"""How long open requests get after a signal to stop."""
+GRACE_SECONDS = 15
+"""How long open requests get after a signal to stop; Kubernetes kills after 30 seconds in all."""
 
 _BACKLOG = 1024
 

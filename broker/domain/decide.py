@@ -265,6 +265,8 @@ def decide_bind(
         Unprocessable: The instance was never finished.
     """
     check_ids(instance, service_id=request.service_id, plan_id=request.plan_id)
+    if instance.status is Status.DELETING:
+        raise ConcurrencyError("This service instance is being deleted.")
     if stored is not None:
         _check_same_binding(request, stored)
         if stored.status is Status.READY:

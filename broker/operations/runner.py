@@ -35,14 +35,20 @@ class LeaseLost(Exception):
     """Another process has taken this operation over; whatever we did, it will see."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Lease:
-    """Whether the operation is still ours."""
+    """Whether the operation is still ours.
 
-    lost: asyncio.Event
+    Attributes:
+        until: Until when, by the monotonic clock, which goes on while a process is frozen.
+        lost: Another process has it.
+    """
+
+    until: float
+    lost: bool = False
 
     def check(self) -> None:
-        if self.lost.is_set():
+        if self.lost or time.monotonic() > self.until:
             raise LeaseLost
 
 
@@ -121,6 +127,8 @@ class OperationRunner:
         _, pending = await asyncio.wait(set(self._running), timeout=within.total_seconds())
         for task in pending:
             task.cancel()
+        if pending:
+            await asyncio.wait(pending)
         return len(pending)
 
     def _forget(self, task: asyncio.Task[Operation]) -> None:
@@ -208,16 +216,19 @@ class OperationRunner:
     @asynccontextmanager
     async def _heartbeat(self, operation: Operation) -> AsyncIterator[_Lease]:
         """Extend the lease for as long as the body runs."""
-        lease = _Lease(asyncio.Event())
+        seconds = self._lease.total_seconds()
+        lease = _Lease(until=time.monotonic() + seconds)
 
         async def beat() -> None:
-            while not lease.lost.is_set():
-                await asyncio.sleep(self._lease.total_seconds() / 3)
+            while not lease.lost:
+                await asyncio.sleep(seconds / 3)
+                asked = time.monotonic()
                 try:
-                    if not await self._store.extend_lease(operation, lease=self._lease):
-                        lease.lost.set()
-                except errors.StateUnavailable:
-                    log.warning("lease not extended: the state database cannot be reached")
+                    lease.lost = not await self._store.extend_lease(operation, lease=self._lease)
+                except errors.BrokerError as exc:
+                    log.warning("lease not extended", reason=exc.description)
+                else:
+                    lease.until = asked + seconds
 
         heartbeat = asyncio.create_task(beat())
         try:

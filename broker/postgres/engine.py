@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
+import structlog
 
 from broker.domain.errors import TemporaryFailure, Unprocessable, UpdateRefused
 from broker.postgres import databases, logins, retire
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from broker.domain.database import DatabaseChange, DatabaseSpec, LoginSpec
     from broker.postgres.connections import Hold
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 
@@ -163,6 +166,14 @@ class PostgresEngine:
             except psycopg.Error as exc:
                 lost = is_lost(exc)
                 if attempt + 1 == ATTEMPTS or not (lost or isinstance(exc, REPEATABLE)):
+                    # The statement stays out of the log: it may carry a verifier.
+                    log.warning(
+                        "server refused",
+                        server=self._name,
+                        doing=doing,
+                        sqlstate=exc.sqlstate,
+                        message=exc.diag.message_primary,
+                    )
                     raise translate(exc, server=self._name, doing=doing) from exc
                 if lost:
                     await self._connections.discard_lost()

@@ -19,6 +19,7 @@ from broker.service.context import (
     check_asynchronous,
     new_operation,
     operation_on,
+    unblocking,
 )
 from broker.service.fetch import BindingView, view_binding
 
@@ -54,7 +55,7 @@ async def bind(broker: Broker, request: BindRequest) -> BindOutcome:
         raise InvalidRequest("service_id and plan_id are required to create a service binding.")
     task: Work | Operation | None = None
     while task is None:
-        async with broker.store.transaction() as state:
+        async with unblocking(broker) as blockers, broker.store.transaction() as state:
             key = request.binding
             instance = await state.instance(key.instance)
             if instance is None:
@@ -64,7 +65,7 @@ async def bind(broker: Broker, request: BindRequest) -> BindOutcome:
             check_asynchronous(plan, accepts_incomplete=request.accepts_incomplete)
             broker.check_parameters(plan.schemas["bind"], request.parameters or {})
             stored = await state.binding(key)
-            active = await state.active_operations(key.instance)
+            active = blockers.found(await state.active_operations(key.instance))
             match decide.decide_bind(
                 request,
                 instance,

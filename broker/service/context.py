@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from broker.domain.errors import AsyncRequired, TemporaryFailure
+from broker.domain.errors import AsyncRequired, BrokerError, ConcurrencyError, TemporaryFailure
 from broker.domain.operation import Operation, OperationKind, OperationState, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from datetime import timedelta
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from uuid import UUID
 
     from broker.domain.catalog import Catalog, Plan
@@ -145,6 +146,36 @@ def operation_on(active: Sequence[Operation], binding_id: str | None = None) -> 
         binding_id: ``None`` is the instance itself.
     """
     return next((found for found in active if found.binding_id == binding_id), None)
+
+
+class Blockers:
+    """What was in progress when a request was refused for it."""
+
+    def __init__(self) -> None:
+        self.operations: Sequence[Operation] = ()
+
+    def found(self, operations: Sequence[Operation]) -> Sequence[Operation]:
+        """Remember operations and return them."""
+        self.operations = operations
+        return operations
+
+
+@asynccontextmanager
+async def unblocking(broker: Broker) -> AsyncIterator[Blockers]:
+    """See to it that a request is not refused for ever for what nobody runs any more.
+
+    When the body ends in ``ConcurrencyError``, operations whose process has died are taken over
+    and go on in the background; the platform, which waits and asks again as the specification
+    demands ("Blocking Operations"), then finds them finished.
+    """
+    blockers = Blockers()
+    try:
+        yield blockers
+    except ConcurrencyError:
+        for operation in blockers.operations:
+            with suppress(BrokerError):
+                await broker.runner.wait(operation, window=timedelta(0))
+        raise
 
 
 async def supersede(

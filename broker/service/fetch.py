@@ -85,7 +85,11 @@ async def fetch_binding(broker: Broker, key: BindingKey, request: FetchRequest) 
     """
     instance = await broker.store.instance(key.instance)
     binding = await broker.store.binding(key)
-    if instance is None or binding is None or binding.status is not Status.READY:
+    if (
+        instance is None
+        or binding is None
+        or not (instance.status is binding.status is Status.READY)
+    ):
         raise NotFound("There is no such service binding, or it is not finished.")
     decide.check_ids(
         instance, service_id=request.service_id, plan_id=request.plan_id, former_plans=True

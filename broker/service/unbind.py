@@ -17,6 +17,7 @@ from broker.service.context import (
     new_operation,
     operation_on,
     supersede,
+    unblocking,
 )
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ async def unbind(broker: Broker, request: UnbindRequest) -> Outcome:
         TemporaryFailure: The state database or the server is out of reach.
     """
     key = request.binding
-    async with broker.store.transaction() as state:
+    async with unblocking(broker) as blockers, broker.store.transaction() as state:
         instance = await state.instance(key.instance)
         stored = await state.binding(key)
         if instance is None or stored is None:
@@ -44,7 +45,7 @@ async def unbind(broker: Broker, request: UnbindRequest) -> Outcome:
         )
         plan = broker.catalog.find_plan(instance.service_id, instance.plan_id)
         check_asynchronous(plan, accepts_incomplete=request.accepts_incomplete)
-        active = await state.active_operations(key.instance)
+        active = blockers.found(await state.active_operations(key.instance))
         task: Work | Operation
         match decide.decide_unbind(operation_on(active), operation_on(active, key.binding_id)):
             case decide.Await(operation=task):

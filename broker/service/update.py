@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from broker.domain import decide
 from broker.domain.errors import NotFound, UpdateRefused
+from broker.domain.instance import Status
 from broker.domain.operation import OperationKind, UpdateTarget, Work
 from broker.domain.parameters import InstanceParameters, merge_parameters, update_extensions
 from broker.service.context import (
@@ -18,6 +19,7 @@ from broker.service.context import (
     carry_out,
     check_asynchronous,
     new_operation,
+    unblocking,
 )
 
 if TYPE_CHECKING:
@@ -41,15 +43,14 @@ async def update(broker: Broker, request: UpdateRequest) -> Outcome:
     plan = _wanted_plan(broker, request, stored)
     broker.check_parameters(plan.schemas["update"], request.parameters or {})
     check_asynchronous(plan, accepts_incomplete=request.accepts_incomplete)
-    if stored is not None and plan.id != stored.plan_id and plan.limits.storage is not None:
-        size = await broker.servers.engine(stored.server).database_size(stored.database)
-        decide.check_storage(plan, size)
-    async with broker.store.transaction() as state:
+    if stored is not None and stored.status is Status.READY and plan.id != stored.plan_id:
+        await _check_storage(broker, stored, plan)
+    async with unblocking(broker) as blockers, broker.store.transaction() as state:
         stored = await state.instance(request.instance)
         if stored is None:
             raise NotFound("There is no such service instance.")
         target = _target(broker, request, stored, plan)
-        active = await state.active_operations(request.instance)
+        active = blockers.found(await state.active_operations(request.instance))
         task: Work | Operation
         match decide.decide_update(target, stored, next(iter(active), None)):
             case decide.Replay():
@@ -63,6 +64,14 @@ async def update(broker: Broker, request: UpdateRequest) -> Outcome:
                 await state.add_operation(operation, lease=broker.lease)
                 task = Work(operation, stored, tuple(await state.bindings(request.instance)))
     return await carry_out(broker, task, plan=plan, accepts_incomplete=request.accepts_incomplete)
+
+
+async def _check_storage(broker: Broker, stored: Instance, plan: Plan) -> None:
+    """Refuse a plan that is too small, before anything is recorded."""
+    decide.check_plan_change(broker.catalog.find_plan(stored.service_id, stored.plan_id), plan)
+    if plan.limits.storage is not None:
+        size = await broker.servers.engine(stored.server).database_size(stored.database)
+        decide.check_storage(plan, size)
 
 
 def _wanted_plan(broker: Broker, request: UpdateRequest, stored: Instance | None) -> Plan:
