@@ -53,7 +53,7 @@ def dev(
 
     configure_logging(log_format="console", level="info")
     directory = data_dir or default_data_directory()
-    err.print(f"Starting PostgreSQL in {directory} ...", highlight=False, soft_wrap=True)
+    err.print(f"Data directory: {directory}", highlight=False, soft_wrap=True)
     _run(
         development.run(
             data_directory=directory,
@@ -184,10 +184,19 @@ def servers_prepare(
     out.print(f"The server {name} is prepared; now run: pgbroker servers check", highlight=False)
 
 
-@app.command()
-def version() -> None:
-    """Print the version."""
-    out.print(f"pgbroker {__version__}", highlight=False)
+def _version(asked: bool) -> None:
+    if asked:
+        out.print(f"pgbroker {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """An Open Service Broker for PostgreSQL."""
 
 
 def main() -> None:
@@ -203,15 +212,21 @@ def _run(work: Coroutine[object, object, _T], *, run: Callable[..., _T] = uvloop
 @contextmanager
 def _explained() -> Iterator[None]:
     """Turn what an operator can mend into a message and an exit status of 1."""
+    from broker.bootstrap.causes import cause_of  # noqa: PLC0415
     from broker.bootstrap.server import AddressUnavailable  # noqa: PLC0415
     from broker.config import ConfigurationError  # noqa: PLC0415
-    from broker.domain.errors import BrokerError  # noqa: PLC0415
+    from broker.domain.errors import BrokerError, StateUnavailable  # noqa: PLC0415
     from broker.embedded import EmbeddedPostgresError  # noqa: PLC0415
 
     try:
         yield
     except (AddressUnavailable, BrokerError, ConfigurationError, EmbeddedPostgresError) as exc:
         err.print(str(exc), style="red", highlight=False, markup=False, soft_wrap=True)
+        cause = cause_of(exc) if isinstance(exc, StateUnavailable) else None
+        if cause is not None:
+            # The user of a platform is told to try again; whoever sits here can mend it.
+            hint = f"PGBROKER_STATE_DSN leads to: {cause}"
+            err.print(hint, highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(1) from exc
 
 

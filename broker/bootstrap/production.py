@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from broker import __version__
 from broker.bootstrap.assembly import assemble
+from broker.bootstrap.causes import cause_of
 from broker.bootstrap.server import listen, serve
 from broker.domain.errors import StateUnavailable
 
@@ -31,10 +33,23 @@ async def run(settings: Settings) -> None:
         try:
             await assembly.readiness.check()
         except StateUnavailable as exc:
-            log.warning("started without its state database", reason=exc.description)
+            log.warning(
+                "started without its state database",
+                reason=exc.description,
+                cause=cause_of(exc),
+            )
         await serve(
             assembly.app,
             listener,
             certificate=settings.tls_certificate_file,
             private_key=settings.tls_private_key_file,
+            started=lambda: log.info(
+                "listening",
+                address=settings.bind_host,
+                port=listener.getsockname()[1],
+                version=__version__,
+                servers=[server.name for server in settings.servers],
+                platforms=[platform.name for platform in settings.platforms],
+            ),
         )
+    log.info("stopped")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import signal
 import socket
 from contextlib import contextmanager
@@ -45,7 +46,8 @@ def listen(host: str, port: int) -> socket.socket:
         listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as exc:
         raise AddressUnavailable(
-            f"Cannot listen on {host}, port {port}: {exc.strerror}. Choose another address or port."
+            f"Cannot listen on {host}, port {port}: {os.strerror(exc.errno or 0)}. Choose another "
+            "one: `--port` of `pgbroker dev`, or PGBROKER_BIND of `pgbroker serve`."
         ) from exc
     # Connections inherit it. asyncio sets it only on sockets that name their protocol, which these
     # do not; without it, a response in two parts waits for the client's delayed acknowledgement.
