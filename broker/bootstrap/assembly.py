@@ -102,6 +102,7 @@ def assemble(settings: Settings) -> Assembly:
         check_parameters=check_parameters,
         window=settings.sync_window,
         lease=settings.lease,
+        tag_key_id=keys.ids[0],
     )
 
     @asynccontextmanager

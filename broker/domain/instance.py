@@ -69,6 +69,7 @@ class Instance:
         server: The server that holds the database.
         database: The database and its read-only group role.
         owner: The role that owns what applications create.
+        tag_key_id: The key that makes its tags and those of its bindings, for as long as it lives.
         extensions: Extensions the broker installed.
         status: Where it is in its life.
         created_at: When the platform asked for it.
@@ -82,6 +83,7 @@ class Instance:
     server: str
     database: str
     owner: str
+    tag_key_id: str
     created_at: datetime
     extensions: tuple[str, ...] = ()
     organization_guid: str | None = None

@@ -112,7 +112,7 @@ def _bind(
         access=binding.access,
         verifier=binding.secret.verifier,
         limits=plan.limits,
-        tag=tags.binding(binding.key),
+        tag=tags.binding(binding.key, instance.tag_key_id),
         valid_until=binding.expires_at,
     )
     return (Step("ensure_login", lambda: engine.ensure_login(spec)),)
@@ -144,7 +144,7 @@ def _database_spec(instance: Instance, limits: Limits, tags: Tags) -> DatabaseSp
     return DatabaseSpec(
         name=instance.database,
         owner=instance.owner,
-        tag=tags.instance(instance.key),
+        tag=tags.instance(instance.key, instance.tag_key_id),
         limits=limits,
         extensions=instance.extensions,
         options=InstanceParameters.parse(instance.parameters).options,

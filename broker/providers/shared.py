@@ -41,6 +41,10 @@ class SharedServers:
         """Remember the servers, in the order of the servers file."""
         self._servers = {server.name: server for server in servers}
 
+    def limited(self, plan: Plan) -> bool:
+        """Tell whether a server of the plan's pool has a limit on its databases."""
+        return any(server.max_databases is not None for server in self._pool(plan))
+
     def place(self, plan: Plan, databases: Mapping[str, int]) -> str:
         """Choose the server of the plan's pool that holds the fewest databases.
 
@@ -51,7 +55,7 @@ class SharedServers:
         Raises:
             PoolExhausted: No server of the pool has room.
         """
-        pool = [server for server in self._servers.values() if server.pool == plan.pool]
+        pool = self._pool(plan)
         if not pool:
             raise PoolExhausted(
                 f"The pool {plan.pool!r} of the plan {plan.name!r} has no servers; the operator of "
@@ -84,6 +88,9 @@ class SharedServers:
             ServerUnavailable: The server is no longer configured.
         """
         return self._find(server).endpoint
+
+    def _pool(self, plan: Plan) -> list[SharedServer]:
+        return [server for server in self._servers.values() if server.pool == plan.pool]
 
     def _find(self, name: str) -> SharedServer:
         try:

@@ -36,6 +36,7 @@ class Broker:
             published JSON Schema (first).
         window: How long a request waits for its operation before it answers that it goes on.
         lease: How long a process may stay silent before another takes its operation over.
+        tag_key_id: The key that makes the tags of new instances.
     """
 
     catalog: Catalog
@@ -46,6 +47,7 @@ class Broker:
     check_parameters: Callable[[Mapping[str, Any], Mapping[str, Any]], None]
     window: timedelta
     lease: timedelta
+    tag_key_id: str
 
 
 class Progress(Enum):

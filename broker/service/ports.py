@@ -59,6 +59,9 @@ class Engine(Protocol):
 class Servers(Protocol):
     """The configured servers (a provider)."""
 
+    def limited(self, plan: Plan) -> bool:
+        """Tell whether a server of the plan's pool has a limit on its databases."""
+
     def place(self, plan: Plan, databases: dict[str, int]) -> str:
         """Choose the server for a new database.
 
@@ -100,8 +103,13 @@ class StateTransaction(Protocol):
     async def active_operations(self, key: InstanceKey) -> list[Operation]:
         """Read what is in progress on the instance and on its bindings, the oldest first."""
 
-    async def databases_per_server(self) -> dict[str, int]:
-        """Count the instances on each server."""
+    async def databases_per_server(self, *, exclusively: bool) -> dict[str, int]:
+        """Count the instances on each server.
+
+        Args:
+            exclusively: Let no other transaction count exclusively until this one ends, so that
+                two cannot take the same last place.
+        """
 
     async def add_instance(self, instance: Instance) -> bool:
         """Insert an instance; ``False`` when the key is taken by then."""
@@ -169,12 +177,16 @@ class Clock(Protocol):
 
 
 class Tags(Protocol):
-    """Makes the COMMENT that says whose a database or role is, opaque to other tenants."""
+    """Makes the COMMENT that says whose a database or role is, opaque to other tenants.
 
-    def instance(self, key: InstanceKey) -> str:
+    The key is the one recorded with the instance, so that a tag never changes; each method raises
+    ``PermanentFailure`` when that key is not configured.
+    """
+
+    def instance(self, key: InstanceKey, key_id: str) -> str:
         """Return the comment for a database and its group roles."""
 
-    def binding(self, key: BindingKey) -> str:
+    def binding(self, key: BindingKey, key_id: str) -> str:
         """Return the comment for a login role."""
 
 

@@ -67,7 +67,8 @@ async def _record(
         await state.save_instance(instance)
     else:
         decide.check_maintenance(plan, request.maintenance_version)
-        server = broker.servers.place(plan, await state.databases_per_server())
+        databases = await state.databases_per_server(exclusively=broker.servers.limited(plan))
+        server = broker.servers.place(plan, databases)
         instance = _instance(broker, request, plan, server)
         if not await state.add_instance(instance):
             return None
@@ -87,6 +88,7 @@ def _instance(broker: Broker, request: ProvisionRequest, plan: Plan, server: str
         server=server,
         database=database,
         owner=names.owner_name(database),
+        tag_key_id=broker.tag_key_id,
         created_at=broker.clock(),
         extensions=provision_extensions(plan, InstanceParameters.parse(request.parameters)),
         organization_guid=request.organization_guid,

@@ -64,11 +64,6 @@ class KeyRing:
         """The key ids, the one that encrypts first."""
         return tuple(self._keys)
 
-    @property
-    def tag_id(self) -> str:
-        """The id of the key that makes tags: the oldest, so that a new key changes no tag."""
-        return self.ids[-1]
-
     def derive(self, key_id: str, purpose: str, length: int) -> bytes:
         """Derive a key for one purpose, so that no key serves two algorithms (RFC 5869).
 

@@ -39,13 +39,13 @@ class InvalidKeyRing(ValueError):
 
 
 class EncryptionKeyMissing(PermanentFailure):
-    """The state database holds secrets whose encryption key is not configured."""
+    """Secrets, or the tags of databases, were made with a key that is not configured."""
 
     def __init__(self, key_ids: Sequence[str]) -> None:
         super().__init__(
-            "The state database holds secrets encrypted with keys that are not configured: "
-            f"{', '.join(key_ids)}. Configure them beside the new key until every secret has been "
-            "encrypted again."
+            "Secrets in the state database, or the tags of databases, were made with encryption "
+            f"keys that are not configured: {', '.join(key_ids)}. Configure them beside the new "
+            "key for as long as those service instances exist."
         )
 
 

@@ -76,6 +76,7 @@ LOCK_INSTANCE = READ_INSTANCE.with_for_update()
 COUNT_DATABASES = select(instances.c.server, func.count().label("total")).group_by(
     instances.c.server
 )
+LOCK_PLACEMENT = select(func.pg_advisory_xact_lock(func.hashtextextended(f"{SCHEMA} placement", 0)))
 # On a conflict of the primary key only: a collision of random names is a defect, not a replay.
 ADD_INSTANCE = (
     insert_unless(instances)

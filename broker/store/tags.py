@@ -16,6 +16,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from broker.domain.instance import BindingKey, InstanceKey
+from broker.store.errors import EncryptionKeyMissing
 
 if TYPE_CHECKING:
     from broker.store.encryption import KeyRing
@@ -25,28 +26,36 @@ _SIV_KEY_BYTES = 64
 
 
 class EncryptedTags:
-    """A ``Tags`` that encrypts with the ring's oldest key and opens what any key made.
+    """A ``Tags`` that makes tags with any key of the ring, and opens what any key made.
 
-    The oldest, so that adding a key changes no tag; the store refuses to start when that key is
-    taken away while instances carry its tags.
+    Whoever wants a tag again names the key it was made with, so that no order of the keys changes
+    it; the store refuses to start when a key is taken away while instances carry its tags.
 
     Args:
         keys: The ring that encrypts the state database, too.
     """
 
     def __init__(self, keys: KeyRing) -> None:
-        self._key_id = keys.tag_id
         self._ciphers = {
             key_id: AESSIV(keys.derive(key_id, "tag", _SIV_KEY_BYTES)) for key_id in keys.ids
         }
 
-    def instance(self, key: InstanceKey) -> str:
-        """Return the comment for a database and its group roles."""
-        return self._seal([key.platform, key.instance_id])
+    def instance(self, key: InstanceKey, key_id: str) -> str:
+        """Return the comment for a database and its group roles.
 
-    def binding(self, key: BindingKey) -> str:
-        """Return the comment for a login role."""
-        return self._seal([key.instance.platform, key.instance.instance_id, key.binding_id])
+        Raises:
+            EncryptionKeyMissing: The ring has no key of that id.
+        """
+        return self._seal([key.platform, key.instance_id], key_id)
+
+    def binding(self, key: BindingKey, key_id: str) -> str:
+        """Return the comment for a login role.
+
+        Raises:
+            EncryptionKeyMissing: The ring has no key of that id.
+        """
+        owner = key.instance
+        return self._seal([owner.platform, owner.instance_id, key.binding_id], key_id)
 
     def open(self, comment: str) -> InstanceKey | BindingKey | None:
         """Return whose a comment is; ``None`` when it was not made with a key of the ring."""
@@ -62,7 +71,8 @@ class EncryptedTags:
         instance = InstanceKey(platform, instance_id)
         return BindingKey(instance, binding[0]) if binding else instance
 
-    def _seal(self, parts: list[str]) -> str:
-        plaintext = json.dumps(parts).encode()
-        sealed = self._ciphers[self._key_id].encrypt(plaintext, [self._key_id.encode()])
-        return f"{_PREFIX}{self._key_id}:{base64.b64encode(sealed).decode('ascii')}"
+    def _seal(self, parts: list[str], key_id: str) -> str:
+        if key_id not in self._ciphers:
+            raise EncryptionKeyMissing([key_id])
+        sealed = self._ciphers[key_id].encrypt(json.dumps(parts).encode(), [key_id.encode()])
+        return f"{_PREFIX}{key_id}:{base64.b64encode(sealed).decode('ascii')}"

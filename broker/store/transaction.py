@@ -65,15 +65,21 @@ class PostgresTransaction:
         found = await self._execute(sql.ACTIVE, rows.instance_key(key))
         return [rows.to_operation(row) for row in found]
 
-    async def databases_per_server(self) -> dict[str, int]:
-        """Count the instances on each server."""
+    async def databases_per_server(self, *, exclusively: bool) -> dict[str, int]:
+        """Count the instances on each server.
+
+        Args:
+            exclusively: Let no other transaction count exclusively until this one ends.
+        """
+        if exclusively:
+            # A statement of its own: the count must see what was committed while this one waited.
+            await self._execute(sql.LOCK_PLACEMENT)
         found = await self._execute(sql.COUNT_DATABASES)
         return {row.server: row.total for row in found}
 
     async def add_instance(self, instance: Instance) -> bool:
         """Insert an instance; ``False`` when the key is taken by then."""
-        values = rows.instance_values(instance) | {"tag_key_id": self._keys.tag_id}
-        return await self._row(sql.ADD_INSTANCE, values) is not None
+        return await self._row(sql.ADD_INSTANCE, rows.instance_values(instance)) is not None
 
     async def add_binding(self, binding: Binding) -> bool:
         """Insert a binding; ``False`` when the key is taken by then.

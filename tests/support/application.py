@@ -137,9 +137,9 @@ def settings_for(
     return load_settings({f"PGBROKER_{name}": value for name, value in variables.items()})
 
 
-def new_key() -> str:
+def new_key(key_id: str = "test") -> str:
     """Return an encryption key as it is configured."""
-    return f"test:{base64.b64encode(secrets.token_bytes(32)).decode()}"
+    return f"{key_id}:{base64.b64encode(secrets.token_bytes(32)).decode()}"
 
 
 @contextmanager

@@ -63,6 +63,7 @@ def _instance(instance_id: str) -> Instance:
         server="alpha",
         database=database,
         owner=owner_name(database),
+        tag_key_id="test",
         extensions=("citext",),
         maintenance_version="1.2.3",
         created_at=datetime.now(UTC),

@@ -40,7 +40,9 @@ def a_key() -> InstanceKey:
     return InstanceKey("kubernetes", str(uuid4()))
 
 
-def an_instance(key: InstanceKey | None = None, *, server: str = "alpha") -> Instance:
+def an_instance(
+    key: InstanceKey | None = None, *, server: str = "alpha", tag_key_id: str = "k1"
+) -> Instance:
     """Return an instance about to be created."""
     database = database_name()
     return Instance(
@@ -56,6 +58,7 @@ def an_instance(key: InstanceKey | None = None, *, server: str = "alpha") -> Ins
         server=server,
         database=database,
         owner=owner_name(database),
+        tag_key_id=tag_key_id,
         extensions=("pg_trgm", "uuid-ossp"),
         status=Status.CREATING,
         created_at=datetime.now(UTC),

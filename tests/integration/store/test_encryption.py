@@ -45,8 +45,10 @@ async def with_keys(state_dsn: str) -> AsyncIterator[Open]:
         await store.close()
 
 
-async def _bound(store: PostgresStore, binding_id: str = "binding") -> Binding:
-    instance = an_instance()
+async def _bound(
+    store: PostgresStore, binding_id: str = "binding", *, tag_key_id: str = "k1"
+) -> Binding:
+    instance = an_instance(tag_key_id=tag_key_id)
     binding = a_binding(instance.key, binding_id)
     await record(store, instance, binding)
     return binding
@@ -128,7 +130,7 @@ async def test_the_first_key_encrypts_and_every_key_decrypts(
     with_keys: Open, state_dsn: str
 ) -> None:
     """A key is replaced by putting a new one in front; writing a binding moves it over."""
-    binding = await _bound(with_keys([OLD]))
+    binding = await _bound(with_keys([OLD]), tag_key_id="old")
     both = with_keys([NEW, OLD])
     await both.verify_keys()
     assert await both.binding(binding.key) == binding
@@ -144,7 +146,7 @@ async def test_a_missing_key_is_named_at_the_start(
 ) -> None:
     """Neither the key of a stored secret nor that of a database's tag may be left out."""
     before = with_keys([OLD])
-    binding = await _bound(before)
+    binding = await _bound(before, tag_key_id="old")
     if what == "instance":
         async with before.transaction() as state:
             await state.remove_binding(binding.key)
@@ -157,7 +159,7 @@ async def test_a_missing_key_is_named_at_the_start(
 
 async def test_a_secret_whose_key_is_missing_is_not_shown(with_keys: Open) -> None:
     """Without the start's check, too, the error says which key is missing."""
-    binding = await _bound(with_keys([OLD]))
+    binding = await _bound(with_keys([OLD]), tag_key_id="old")
     with pytest.raises(EncryptionKeyMissing, match="not configured: old"):
         await with_keys([NEW]).binding(binding.key)
 
@@ -174,7 +176,7 @@ async def test_another_key_under_the_same_id_is_noticed(with_keys: Open) -> None
 
 async def test_a_secret_under_a_swapped_key_is_refused(with_keys: Open) -> None:
     """A wrong key never yields a wrong password."""
-    binding = await _bound(with_keys([OLD]))
+    binding = await _bound(with_keys([OLD]), tag_key_id="old")
     with pytest.raises(DecryptionFailed):
         await with_keys([("old", secrets.token_bytes(32))]).binding(binding.key)
 

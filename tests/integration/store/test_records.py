@@ -131,7 +131,7 @@ async def test_what_is_not_there_is_none(store: PostgresStore) -> None:
         assert await state.binding(BindingKey(key, "b")) is None
         assert await state.bindings(key) == []
         assert await state.active_operations(key) == []
-        assert await state.databases_per_server() == {}
+        assert await state.databases_per_server(exclusively=False) == {}
 
 
 async def test_platforms_do_not_see_each_other(store: PostgresStore) -> None:
@@ -190,7 +190,7 @@ async def test_databases_are_counted_per_server(store: PostgresStore) -> None:
     """Placement learns how many instances each server holds."""
     await record(store, *(an_instance(server=name) for name in ("alpha", "alpha", "beta")))
     async with store.transaction() as state:
-        assert await state.databases_per_server() == {"alpha": 2, "beta": 1}
+        assert await state.databases_per_server(exclusively=False) == {"alpha": 2, "beta": 1}
 
 
 async def test_the_newest_operation_is_the_last_recorded(store: PostgresStore) -> None:

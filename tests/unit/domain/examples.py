@@ -40,6 +40,7 @@ INSTANCE = Instance(
     server="alpha",
     database="dabc",
     owner="dabc_owner",
+    tag_key_id="k1",
     created_at=NOW,
     extensions=("citext", "hstore"),
     organization_guid="organization",
