@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from broker.store import PostgresStore
+from tests.integration.store.observe import until
 from tests.support.application import KUBERNETES, running_application, settings_for
 from tests.support.platform import Platform, new_id
 
@@ -14,26 +16,31 @@ if TYPE_CHECKING:
 
     from tests.support.postgres import PostgresServer
 
-CALLERS = 6
+BOTH_WAIT = """
+    SELECT count(*) = 2 FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
 
 
-def test_the_last_place_is_taken_once(
+async def test_the_last_place_is_taken_once(
     postgres: PostgresServer, state_dsn: str, tmp_path: Path
 ) -> None:
-    """Of many provisions at once one gets the last place, the others 503; a deletion frees it."""
+    """Of two provisions under way at once one gets the last place; a deletion frees it again."""
     settings = settings_for(postgres, state_dsn, tmp_path)
     limited = tuple(replace(server, max_databases=1) for server in settings.servers)
-    with (
-        running_application(replace(settings, servers=limited)) as broker,
-        Platform(broker.url, KUBERNETES) as platform,
-        ThreadPoolExecutor(CALLERS) as pool,
-    ):
-        ids = [new_id() for _ in range(CALLERS)]
-        answers = dict(zip(ids, pool.map(platform.provision, ids), strict=True))
-        codes = sorted(answer.status_code for answer in answers.values())
-        assert codes == [201] + [503] * (CALLERS - 1)
-        (winner,) = (found for found in ids if answers[found].status_code == 201)
-        refused = next(answer for answer in answers.values() if answer.status_code == 503)
-        assert "full" in refused.json()["description"]
-        assert platform.deprovision(winner).status_code == 200
+    settings = replace(settings, servers=limited)
+    with running_application(settings) as broker, Platform(broker.url, KUBERNETES) as platform:
+        ids = (new_id(), new_id())
+        store = PostgresStore(state_dsn, broker.keys)
+        # Another replica is about to place a database, so that both requests arrive meanwhile.
+        async with store.transaction() as state:
+            await state.databases_per_server(exclusively=True)
+            requests = [asyncio.create_task(asyncio.to_thread(platform.provision, i)) for i in ids]
+            await until(state_dsn, BOTH_WAIT)
+        await store.close()
+        answers = dict(zip(ids, await asyncio.gather(*requests), strict=True))
+        by_status = {answer.status_code: instance for instance, answer in answers.items()}
+        assert sorted(by_status) == [201, 503]
+        assert "full" in answers[by_status[503]].json()["description"]
+        assert platform.deprovision(by_status[201]).status_code == 200
         assert platform.deprovision(platform.provisioned()).status_code == 200
