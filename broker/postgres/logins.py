@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from broker.domain.database import Access
 from broker.domain.errors import PermanentFailure
-from broker.postgres import revocation_statements, statements
+from broker.postgres import statements
 from broker.postgres.databases import existing, tags
+from broker.postgres.membership import join_owners
 
 if TYPE_CHECKING:
     from broker.domain.database import LoginSpec
@@ -50,10 +51,7 @@ async def _let_read(connections: Connections, hold: Hold, group: str) -> None:
     can make this wait; nobody is disconnected for it, because nothing is being taken away.
     """
     async with connections.tenant(hold) as tenant:
-        cursor = await tenant.execute(revocation_statements.FOREIGN_OWNERS)
-        owners = [name for (name,) in await cursor.fetchall()]
-        if owners:
-            await statements.run(tenant, statements.join_roles(owners, hold.facts.version))
+        await join_owners(tenant, hold.facts.version)
         cursor = await tenant.execute(statements.UNREADABLE_SCHEMAS, [group])
         schemas = [name for (name,) in await cursor.fetchall()]
         cursor = await tenant.execute(statements.UNREADABLE_RELATIONS, [group])

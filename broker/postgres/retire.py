@@ -20,6 +20,7 @@ from broker.domain.names import owner_name
 from broker.postgres import revocation_statements as sql
 from broker.postgres import statements
 from broker.postgres.databases import look, settle_limit, tags
+from broker.postgres.membership import join_owners
 from broker.postgres.sessions import end_sessions, insist
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ async def drop_database(
             # The database is ours to drop, but a superuser's session is not ours to end.
             raise TemporaryFailure(
                 f"The database {spec.name!r} cannot be dropped while a superuser is connected to "
-                "it. Nobody else can connect any more; it is dropped once that session has ended."
+                "it. Nobody else can connect any more. Repeat the deletion once that session has "
+                "ended."
             ) from exc
     for group, tag in (await tags(hold, [spec.name, spec.owner])).items():
         if tag not in (None, spec.tag):
@@ -125,10 +127,7 @@ async def _clean(
 ) -> None:
     """Hand what roles own in one database to its owner role, and take their rights there."""
     async with connections.tenant(hold, database) as tenant:
-        cursor = await tenant.execute(sql.FOREIGN_OWNERS)
-        owners = [name for (name,) in await cursor.fetchall()]
-        if owners:
-            await statements.run(tenant, statements.join_roles(owners, hold.facts.version))
+        await join_owners(tenant, hold.facts.version, oids)
         heir = owner_name(database)
         present = await tags(hold, [*roles, heir])
         leaving = [role for role in roles if role in present]

@@ -50,16 +50,33 @@ AND s.refobjid = ANY (%s::pg_catalog.oid[])
 """)
 """List the databases in which roles own something, or were granted something."""
 
-FOREIGN_OWNERS = SQL("""
-SELECT DISTINCT r.rolname::pg_catalog.text
-FROM pg_catalog.pg_shdepend AS s
-JOIN pg_catalog.pg_roles AS r ON r.oid = s.refobjid
-WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
-AND s.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-AND NOT r.rolsuper AND r.rolname NOT LIKE 'pg\\_%'
+UNJOINED_ROLES = SQL("""
+SELECT r.rolname::pg_catalog.text
+FROM pg_catalog.pg_roles AS r
+WHERE NOT r.rolsuper AND r.rolname NOT LIKE 'pg\\_%%'
 AND NOT pg_catalog.pg_has_role(r.oid, 'USAGE')
+AND (
+    r.oid = ANY (%(oids)s::pg_catalog.oid[])
+    OR EXISTS (
+        SELECT
+        FROM pg_catalog.pg_shdepend AS s
+        WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND s.refobjid = r.oid
+        AND s.deptype = 'o' AND s.dbid = (
+            SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()
+        )
+    )
+    AND CASE
+        WHEN %(confined)s THEN pg_catalog.pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION')
+        ELSE pg_catalog.shobj_description(r.oid, 'pg_authid') LIKE 'pgbroker:%%'
+    END
+)
 """)
-"""List the roles with objects or rights in this database that the broker cannot act for yet."""
+"""List the roles named and the owners of something here that the broker cannot act for yet.
+
+An owner that somebody else made is left out: from 16 on the broker could not join it, and up to 15
+it must not, and only the comment tells whose a role is. Who was merely granted something is left
+out, too: nothing has to be done in its name.
+"""
 
 REASSIGNED_SCHEMAS = SQL("""
 SELECT n.nspname::pg_catalog.text, n.nspowner = ANY (%(oids)s::pg_catalog.oid[]) AS owned

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 from psycopg import AsyncConnection
+from psycopg.sql import SQL, Identifier
 
 from broker.postgres.engine import PostgresEngine
 from tests.integration.postgres.servers import OwnServer
@@ -62,3 +64,12 @@ async def superuser(postgres: PostgresServer) -> AsyncIterator[Session]:
         postgres.superuser_dsn("pgbroker"), autocommit=True
     ) as session:
         yield session
+
+
+@pytest.fixture
+async def operators_role(superuser: Session) -> AsyncIterator[str]:
+    """Return a role that a superuser made, as for monitoring; ask for it before any tenant."""
+    name = f"exporter_{uuid4().hex}"
+    await superuser.execute(SQL("CREATE ROLE {} LOGIN").format(Identifier(name)))
+    yield name
+    await superuser.execute(SQL("DROP ROLE {}").format(Identifier(name)))

@@ -48,7 +48,7 @@ def database_spec(
     return DatabaseSpec(
         name=name,
         owner=names.owner_name(name),
-        tag=f"tag of {name}",
+        tag=f"pgbroker:test:{name}",
         limits=limits,
         extensions=tuple(extensions),
         options=options or DatabaseOptions(),
@@ -66,7 +66,7 @@ def login_spec(database: DatabaseSpec, access: Access = Access.WRITE) -> tuple[L
         access=access,
         verifier=secret.verifier,
         limits=database.limits,
-        tag=f"tag of {name}",
+        tag=f"pgbroker:test:{name}",
     ), secret.password
 
 
