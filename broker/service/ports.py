@@ -168,6 +168,9 @@ class Store(Protocol):
     async def extend_lease(self, operation: Operation, *, lease: timedelta) -> bool:
         """Keep an operation ours for longer; ``False`` when it is not ours any more."""
 
+    async def holds_lease(self, operation: Operation) -> bool:
+        """Tell whether an operation is in progress and still ours; locks nothing."""
+
 
 class Clock(Protocol):
     """The time, so that tests can choose it."""

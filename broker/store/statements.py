@@ -119,6 +119,7 @@ ACTIVE = select(operations).where(_on_instance & _in_progress).order_by(_oldest)
 # leads to what became of it.
 ADD_OPERATION = insert(operations).values(lease_until=_lease_end).returning(_transaction)
 EXTEND_LEASE = update(operations).where(_held).values(lease_until=_lease_end)
+HELD = select(true()).where(_held)
 TAKE_OVER = (
     update(operations)
     .where(

@@ -164,6 +164,10 @@ class PostgresStore:
         values = {"lease": lease, **rows.holder_key(operation)}
         return (await self._execute(sql.EXTEND_LEASE, values)).rowcount == 1
 
+    async def holds_lease(self, operation: Operation) -> bool:
+        """Tell whether an operation is in progress and still ours; locks nothing."""
+        return await self._row(sql.HELD, rows.holder_key(operation)) is not None
+
     async def _row(
         self, statement: Executable, values: Mapping[str, Any] | None = None
     ) -> Row[Any] | None:

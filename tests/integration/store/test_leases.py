@@ -59,10 +59,21 @@ async def test_an_extended_lease_cannot_be_taken(store: PostgresStore) -> None:
     assert await _take_over(store, operation) is None
 
 
+async def test_asking_for_a_lease_waits_for_nobody(store: PostgresStore) -> None:
+    """The holder learns that it is one while another transaction has locked the operation."""
+    operation = await _leased(store, EXPIRED)
+    async with store.transaction() as state:
+        taken = await state.take_over(operation, token=uuid4(), lease=LEASE)
+        assert taken is not None
+        assert await store.holds_lease(operation)
+    assert await store.holds_lease(taken)
+
+
 async def test_a_lost_lease_changes_nothing(store: PostgresStore) -> None:
     """Its former holder can neither extend nor finish, succeed nor fail."""
     operation = await _leased(store, EXPIRED)
     taken = await _take_over(store, operation)
+    assert not await store.holds_lease(operation)
     assert not await store.extend_lease(operation, lease=LEASE)
     assert not await _finish(store, operation.succeeded())
     assert not await _finish(store, operation.failed(PermanentFailure()))
@@ -75,6 +86,7 @@ async def test_a_finished_operation_stays_as_it_is(store: PostgresStore) -> None
     done = operation.succeeded()
     assert await _finish(store, done)
     assert not await _finish(store, operation.failed(PermanentFailure()))
+    assert not await store.holds_lease(operation)
     assert not await store.extend_lease(operation, lease=LEASE)
     assert await _take_over(store, operation) is None
     assert await store.operation(operation.id) == done
