@@ -18,6 +18,7 @@ from sqlalchemy.schema import CreateSchema
 
 from broker.store.connect import create_engine
 from broker.store.errors import schema_differs, translated
+from broker.store.queue import bring_up_to_date
 from broker.store.statements import READ_REVISION
 from broker.store.tables import SCHEMA
 
@@ -58,6 +59,7 @@ async def migrate(dsn: str) -> list[str]:
                 key = func.hashtextextended(f"{SCHEMA} migrate", 0)
                 await connection.execute(select(func.pg_advisory_xact_lock(key)))
                 await connection.execute(CreateSchema(SCHEMA, if_not_exists=True))
+                await connection.run_sync(bring_up_to_date)
                 return await connection.run_sync(_upgrade)
     finally:
         await engine.dispose()

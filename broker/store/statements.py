@@ -54,9 +54,14 @@ def _whole_key(of: Table) -> ColumnElement[bool]:
     return condition
 
 
+def _columns(of: Table, *fixed: str) -> dict[str, Any]:
+    return {
+        part.key: bindparam(part.key, type_=part.type) for part in of.c if part.key not in fixed
+    }
+
+
 def _without_key(of: Table, *fixed: str) -> dict[str, Any]:
-    names = {part.key for part in of.c} - {part.key for part in of.primary_key} - {*fixed}
-    return {name: bindparam(name) for name in names}
+    return _columns(of, *(part.key for part in of.primary_key), *fixed)
 
 
 _in_progress = operations.c.state == OperationState.IN_PROGRESS.value
@@ -65,6 +70,7 @@ _itself = _on_instance & operations.c.binding_id.is_(None)
 _its_binding = _on_instance & _is(operations.c.binding_id)
 _lease_end = func.clock_timestamp() + bindparam("lease", type_=Interval)
 _held = (operations.c.id == bindparam("key_id")) & _is(operations.c.lease_token) & _in_progress
+_functions = getattr(func, SCHEMA)
 _transaction = cast(func.pg_current_xact_id(), Text)
 _oldest = operations.c.sequence
 _newest = operations.c.sequence.desc()
@@ -116,8 +122,19 @@ NEWEST_ON_INSTANCE = select(operations).where(_itself).order_by(_newest).limit(1
 NEWEST_ON_BINDING = select(operations).where(_its_binding).order_by(_newest).limit(1)
 ACTIVE = select(operations).where(_on_instance & _in_progress).order_by(_oldest)
 # Recording and finishing tell the transaction's id: should the answer to COMMIT get lost, the id
-# leads to what became of it.
-ADD_OPERATION = insert(operations).values(lease_until=_lease_end).returning(_transaction)
+# leads to what became of it. The job that takes an operation over when its process has died is
+# put into the queue and taken out in the same statements.
+_added = (
+    insert(operations)
+    .values(_columns(operations, "sequence", "finished_at") | {"lease_until": _lease_end})
+    .returning(operations.c.id, operations.c.lease_until)
+    .cte("added")
+)
+_outcome = {
+    name: bindparam(name, type_=operations.c[name].type)
+    for name in ("state", "description", "error", "instance_usable", "update_repeatable")
+} | {"finished_at": func.clock_timestamp()}
+ADD_OPERATION = select(_transaction, _functions.defer_takeover(_added.c.id, _added.c.lease_until))
 EXTEND_LEASE = update(operations).where(_held).values(lease_until=_lease_end)
 HELD = select(true()).where(_held)
 TAKE_OVER = (
@@ -130,12 +147,19 @@ TAKE_OVER = (
     .values(lease_token=bindparam("lease_token"), lease_until=_lease_end)
     .returning(operations)
 )
-FINISH_OPERATION = (
-    update(operations)
-    .where(_held)
-    .values(finished_at=func.clock_timestamp())
-    .returning(_transaction)
+_finished = (
+    update(operations).where(_held).values(_outcome).returning(operations.c.id).cte("finished")
 )
+FINISH_OPERATION = select(_transaction, _functions.forget_takeover(_finished.c.id))
+# Whoever holds the lease of what is halted notices before its next step.
+_halted = (
+    update(operations)
+    .where((operations.c.id == bindparam("key_id")) & _in_progress)
+    .values(_outcome)
+    .returning(operations.c.id)
+    .cte("halted")
+)
+HALT_OPERATION = select(_transaction, _functions.forget_takeover(_halted.c.id))
 
 # The state database itself
 

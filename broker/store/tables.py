@@ -186,6 +186,7 @@ operations = Table(
         postgresql_where=text(f"{_IN_PROGRESS} AND binding_id IS NOT NULL"),
     ),
     Index("operations_newest", "platform", "instance_id", "binding_id", "sequence"),
+    Index("operations_finished", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
     Index("operations_leases", "lease_until", postgresql_where=text(_IN_PROGRESS)),
 )
 

@@ -115,7 +115,7 @@ class PostgresTransaction:
             ConcurrencyError: One is in progress on the same instance or binding.
         """
         values = {"lease": lease, **rows.operation_values(operation)}
-        (self.id,) = (await self._execute(sql.ADD_OPERATION, values)).one()
+        self.id = (await self._execute(sql.ADD_OPERATION, values)).one()[0]
 
     async def take_over(
         self, operation: Operation, *, token: UUID, lease: timedelta
@@ -128,9 +128,17 @@ class PostgresTransaction:
     async def finish_operation(self, operation: Operation) -> bool:
         """Record the end of an operation; ``False`` when its lease token is not ours any more."""
         values = rows.holder_key(operation) | rows.outcome_values(operation)
-        row = await self._row(sql.FINISH_OPERATION, values)
+        return await self._end(sql.FINISH_OPERATION, values)
+
+    async def halt_operation(self, operation: Operation) -> bool:
+        """Record the end of an operation, whoever runs it; ``False`` when it is over."""
+        values = {"key_id": operation.id, **rows.outcome_values(operation)}
+        return await self._end(sql.HALT_OPERATION, values)
+
+    async def _end(self, statement: Executable, values: Mapping[str, Any]) -> bool:
+        row = await self._row(statement, values)
         if row is not None:
-            (self.id,) = row
+            self.id = row[0]
         return row is not None
 
     async def _row(self, statement: Executable, values: Mapping[str, Any]) -> Row[Any] | None:
