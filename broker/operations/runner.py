@@ -21,9 +21,10 @@ from broker.operations.steps import Step, steps_of, withdraw
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from datetime import timedelta
+    from uuid import UUID
 
     from broker.domain.catalog import Catalog
-    from broker.service.ports import Servers, Store, Tags
+    from broker.service.ports import DatabaseSession, Servers, Store, Tags
 
 log = structlog.get_logger()
 
@@ -73,7 +74,7 @@ class OperationRunner:
             catalog: For the limits of the plans.
             tags: For the COMMENT of databases and roles.
             lease: How long we may stay silent before another process takes over.
-            retry_for: How long a step is repeated while its server is down, full or locked.
+            retry_for: How long an operation is repeated while its server is down, full or locked.
         """
         self._store = store
         self._servers = servers
@@ -86,9 +87,7 @@ class OperationRunner:
     async def run(self, work: Work, *, window: timedelta) -> Operation:
         """Start a recorded operation and wait for its end, at most as long as the window."""
         operation = work.operation
-        task = asyncio.create_task(self._execute(work), name=str(operation.id))
-        self._running.add(task)
-        task.add_done_callback(self._forget)
+        task = self._start(work)
         done, _ = await asyncio.wait({task}, timeout=window.total_seconds())
         if not done:
             return operation
@@ -113,6 +112,29 @@ class OperationRunner:
             await asyncio.sleep(pause)
         return operation
 
+    async def resume(self, operation_id: UUID) -> bool:
+        """Carry out an operation whose process has died.
+
+        Returns:
+            ``False`` when its process is alive; ``True`` when it has succeeded or was over before.
+
+        Raises:
+            BrokerError: It failed, and is recorded so.
+            LeaseLost: Another process has taken it over in the meantime.
+        """
+        operation = await self._store.operation(operation_id)
+        if operation is None or operation.state is not OperationState.IN_PROGRESS:
+            return True
+        async with self._store.transaction() as state:
+            taken = await state.take_over(operation, token=uuid4(), lease=self._lease)
+        if taken is None:
+            return False
+        log.warning("operation taken over", operation=str(taken.id), kind=taken.kind)
+        task = self._start(await self._pick_up(taken))
+        await asyncio.wait({task})
+        task.result()
+        return True
+
     async def drain(self, *, within: timedelta) -> int:
         """Wait for running operations to end.
 
@@ -131,6 +153,12 @@ class OperationRunner:
             await asyncio.wait(pending)
         return len(pending)
 
+    def _start(self, work: Work) -> asyncio.Task[Operation]:
+        task = asyncio.create_task(self._execute(work), name=str(work.operation.id))
+        self._running.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
     def _forget(self, task: asyncio.Task[Operation]) -> None:
         self._running.discard(task)
         if not task.cancelled():
@@ -142,10 +170,8 @@ class OperationRunner:
         context = {"operation": str(operation.id), "kind": kind, **_subject(operation)}
         async with self._heartbeat(operation) as lease:
             try:
-                steps = steps_of(
-                    work, catalog=self._catalog, servers=self._servers, tags=self._tags
-                )
-                await self._run_steps(steps, lease)
+                steps = steps_of(work, catalog=self._catalog, tags=self._tags)
+                await self._run_steps(work, steps, lease)
             except LeaseLost:
                 log.warning("operation lost to another process", **context)
                 raise
@@ -184,28 +210,47 @@ class OperationRunner:
                 raise errors.Gone
             return Work(operation, instance, (binding,))
 
-    async def _run_steps(self, steps: tuple[Step, ...], lease: _Lease) -> None:
-        for step in steps:
-            for pause in _pauses(self._retry_for):
+    async def _run_steps(self, work: Work, steps: tuple[Step, ...], lease: _Lease) -> None:
+        """Run steps under the lock of the database, from the first when they were held up.
+
+        Raises:
+            LeaseLost: The operation is not ours any more. If it was not when the lock was granted,
+                nothing has been changed.
+        """
+
+        async def confirm() -> None:
+            if not await self._store.holds_lease(work.operation):
+                raise LeaseLost
+
+        async def run(database: DatabaseSession) -> None:
+            for step in steps:
                 lease.check()
-                try:
-                    await step.run()
-                except errors.TemporaryFailure as exc:
-                    if pause is None:
-                        raise
-                    log.info("step will be repeated", step=step.name, reason=exc.description)
-                    await asyncio.sleep(pause)
-                else:
-                    break
+                await step.run(database)
+
+        engine = self._servers.engine(work.instance.server)
+        for pause in _pauses(self._retry_for):
+            lease.check()
+            try:
+                await engine.exclusively(work.instance.database, run, confirm=confirm)
+            except errors.TemporaryFailure as exc:
+                if pause is None:
+                    raise
+                log.info(
+                    "operation will be tried again",
+                    operation=str(work.operation.id),
+                    reason=exc.description,
+                )
+                await asyncio.sleep(pause)
+            else:
+                return
 
     async def _fail(self, work: Work, reason: errors.BrokerError, lease: _Lease) -> None:
         """Record a failure, having taken back what a refused provision has made so far."""
         lease.check()
         withdrawn = must_withdraw(work, reason)
         if withdrawn:
-            engine = self._servers.engine(work.instance.server)
             try:
-                await self._run_steps(withdraw(engine, work.instance, (), self._tags), lease)
+                await self._run_steps(work, withdraw(work.instance, (), self._tags), lease)
             except errors.BrokerError as exc:
                 log.warning("refused provision not taken back", reason=exc.description)
                 withdrawn = False

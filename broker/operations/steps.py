@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from broker.domain.catalog import Catalog, Plan
     from broker.domain.instance import Binding, Instance
     from broker.domain.operation import UpdateTarget, Work
-    from broker.service.ports import Engine, Servers, Tags
+    from broker.service.ports import DatabaseSession, Tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,57 +28,49 @@ class Step:
 
     Attributes:
         name: For the log, and for tests that kill the process between two steps.
-        run: Does it.
+        run: Does it, under the lock of the instance's database.
     """
 
     name: str
-    run: Callable[[], Awaitable[None]]
+    run: Callable[[DatabaseSession], Awaitable[None]]
 
 
-def steps_of(work: Work, *, catalog: Catalog, servers: Servers, tags: Tags) -> tuple[Step, ...]:
+def steps_of(work: Work, *, catalog: Catalog, tags: Tags) -> tuple[Step, ...]:
     """Return the steps of an operation, in order.
 
     Raises:
         PermanentFailure: The instance's plan is no longer in the catalog.
-        ServerUnavailable: The instance's server is no longer configured.
     """
-    engine = servers.engine(work.instance.server)
     instance = work.instance
     match work.operation.kind:
         case OperationKind.PROVISION:
-            return _provision(engine, instance, _plan(catalog, instance, instance.plan_id), tags)
+            return _provision(instance, _plan(catalog, instance, instance.plan_id), tags)
         case OperationKind.UPDATE:
             target = work.operation.target
             if target is None:
                 raise PermanentFailure("This update was recorded without what it leads to.")
             plan = _plan(catalog, instance, target.plan_id)
-            return _update(engine, work, plan, target, tags)
+            return _update(work, plan, target, tags)
         case OperationKind.DEPROVISION:
-            return withdraw(engine, instance, work.bindings, tags)
+            return withdraw(instance, work.bindings, tags)
         case OperationKind.BIND:
             plan = _plan(catalog, instance, instance.plan_id)
-            return _bind(engine, instance, work.bindings[0], plan, tags)
+            return _bind(instance, work.bindings[0], plan, tags)
         case OperationKind.UNBIND:
-            return _unbind(engine, instance, work.bindings[0])
+            return _unbind(instance, work.bindings[0])
 
 
-def _provision(engine: Engine, instance: Instance, plan: Plan, tags: Tags) -> tuple[Step, ...]:
+def _provision(instance: Instance, plan: Plan, tags: Tags) -> tuple[Step, ...]:
     """Roles, then a database nobody can reach, then the fence, then the way in."""
     spec = _database_spec(instance, plan.limits, tags)
     return (
-        Step("ensure_roles", lambda: engine.ensure_roles(spec)),
-        Step("ensure_database", lambda: engine.ensure_database(spec)),
-        Step("initialise_database", lambda: engine.initialise_database(spec)),
+        Step("ensure_roles", lambda database: database.ensure_roles(spec)),
+        Step("ensure_database", lambda database: database.ensure_database(spec)),
+        Step("initialise_database", lambda database: database.initialise_database(spec)),
     )
 
 
-def _update(
-    engine: Engine,
-    work: Work,
-    plan: Plan,
-    target: UpdateTarget,
-    tags: Tags,
-) -> tuple[Step, ...]:
+def _update(work: Work, plan: Plan, target: UpdateTarget, tags: Tags) -> tuple[Step, ...]:
     """One transaction: all of the change, or nothing of it."""
     instance = work.instance
     after = replace(instance, plan_id=target.plan_id, extensions=target.extensions)
@@ -88,22 +80,18 @@ def _update(
         drop_extensions=tuple(e for e in instance.extensions if e not in target.extensions),
         logins=tuple(binding.login for binding in work.bindings),
     )
-    return (Step("change_database", lambda: engine.change_database(change)),)
+    return (Step("change_database", lambda database: database.change_database(change)),)
 
 
-def withdraw(
-    engine: Engine, instance: Instance, bindings: Sequence[Binding], tags: Tags
-) -> tuple[Step, ...]:
+def withdraw(instance: Instance, bindings: Sequence[Binding], tags: Tags) -> tuple[Step, ...]:
     """The database with everything in it, then the roles."""
     # An instance can go when its plan has left the catalog, so no limits are asked for.
     spec = _database_spec(instance, Limits(connections=0, connections_per_binding=0), tags)
     logins = tuple(binding.login for binding in bindings)
-    return (Step("drop_database", lambda: engine.drop_database(spec, logins)),)
+    return (Step("drop_database", lambda database: database.drop_database(spec, logins)),)
 
 
-def _bind(
-    engine: Engine, instance: Instance, binding: Binding, plan: Plan, tags: Tags
-) -> tuple[Step, ...]:
+def _bind(instance: Instance, binding: Binding, plan: Plan, tags: Tags) -> tuple[Step, ...]:
     """One login role."""
     spec = LoginSpec(
         name=binding.login,
@@ -115,19 +103,13 @@ def _bind(
         tag=tags.binding(binding.key, instance.tag_key_id),
         valid_until=binding.expires_at,
     )
-    return (Step("ensure_login", lambda: engine.ensure_login(spec)),)
+    return (Step("ensure_login", lambda database: database.ensure_login(spec)),)
 
 
-def _unbind(engine: Engine, instance: Instance, binding: Binding) -> tuple[Step, ...]:
+def _unbind(instance: Instance, binding: Binding) -> tuple[Step, ...]:
     """The login role goes, what it created stays."""
-    return (
-        Step(
-            "drop_login",
-            lambda: engine.drop_login(
-                binding.login, database=instance.database, owner=instance.owner
-            ),
-        ),
-    )
+    login, owner = binding.login, instance.owner
+    return (Step("drop_login", lambda database: database.drop_login(login, owner=owner)),)
 
 
 def _plan(catalog: Catalog, instance: Instance, plan_id: str) -> Plan:

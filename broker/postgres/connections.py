@@ -43,6 +43,13 @@ TENANT_STATEMENT_TIMEOUT = 30
 TENANT_WORK_TIMEOUT = 45
 """Seconds the whole work on a tenant's database may take, on one connection."""
 
+IDLE_TIMEOUT = 15
+"""Seconds without a statement after which the server ends a session outside the pool.
+
+What a frozen process has open on a tenant's database is gone before its lock can be taken from
+it: ``TENANT_STATEMENT_TIMEOUT`` and this together are less than ``FROZEN_AFTER``.
+"""
+
 LOCK_ROUNDS = 4
 """How often to wait ``lock_timeout`` for the lock of a database."""
 
@@ -101,7 +108,7 @@ class Connections:
         self._dsn = dsn
         self._facts: Facts | None = None
         self._pool: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
-            _conninfo(dsn, statement_timeout=MAINTENANCE_STATEMENT_TIMEOUT),
+            _conninfo(dsn, statement_timeout=f"{MAINTENANCE_STATEMENT_TIMEOUT}s"),
             kwargs={"autocommit": True},
             min_size=0,
             max_size=pool_size,
@@ -198,6 +205,7 @@ class Connections:
         Raises:
             TemporaryFailure: The database accepts no connections.
             TimeoutError: The work took more than ``TENANT_WORK_TIMEOUT`` seconds.
+            psycopg.OperationalError: The lock is lost.
         """
         name = database or hold.database
         try:
@@ -212,6 +220,8 @@ class Connections:
             finally:
                 await statements.run(hold.connection, statements.connection_limit(name, limit))
         async with connection, asyncio.timeout(TENANT_WORK_TIMEOUT):
+            # Whoever has lost the lock, and with it the connection, does nothing here either.
+            await hold.connection.execute(statements.PING)
             yield connection
 
     async def _take(self) -> AsyncConnection:
@@ -245,14 +255,24 @@ async def connect_once(
     Raises:
         psycopg.OperationalError: The server is down, or will not let us in.
     """
+    idle = f"{IDLE_TIMEOUT}s"
     return await AsyncConnection.connect(
-        _conninfo(dsn, dbname, statement_timeout=statement_timeout), autocommit=True
+        _conninfo(
+            dsn,
+            dbname,
+            statement_timeout=f"{statement_timeout}s",
+            idle_session_timeout=idle,
+            idle_in_transaction_session_timeout=idle,
+        ),
+        autocommit=True,
     )
 
 
-def _conninfo(dsn: str, dbname: str | None = None, *, statement_timeout: int) -> str:
+def _conninfo(dsn: str, dbname: str | None = None, **settings: str) -> str:
     given = conninfo_to_dict(dsn)
-    pinned = f"{statements.SESSION_OPTIONS} -c statement_timeout={statement_timeout}s"
+    pinned = " ".join(
+        (statements.SESSION_OPTIONS, *(f"-c {name}={value}" for name, value in settings.items()))
+    )
     return make_conninfo(
         dsn,
         dbname=dbname,

@@ -36,12 +36,13 @@ _BUSY = (
     errors.InsufficientResources,
 )
 
-_AWAY = (
+_AWAY = (errors.CannotConnectNow, errors.TooManyConnections)
+
+_ENDED = (
     errors.AdminShutdown,
     errors.CrashShutdown,
-    errors.CannotConnectNow,
-    errors.TooManyConnections,
     errors.IdleSessionTimeout,
+    errors.IdleInTransactionSessionTimeout,
 )
 
 
@@ -52,7 +53,7 @@ def is_busy(exc: psycopg.Error) -> bool:
 
 def is_lost(exc: psycopg.Error) -> bool:
     """Tell whether the connection itself is gone, not only the statement."""
-    return isinstance(exc, (errors.AdminShutdown, errors.CrashShutdown)) or (
+    return isinstance(exc, _ENDED) or (
         isinstance(exc, psycopg.OperationalError)
         and (exc.sqlstate is None or exc.sqlstate.startswith("08"))
     )

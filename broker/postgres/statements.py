@@ -55,6 +55,9 @@ LOCK = SQL("SELECT pg_catalog.pg_advisory_lock(%s)")
 UNLOCK = SQL("SELECT pg_catalog.pg_advisory_unlock(%s)")
 """Let them at it again."""
 
+PING = SQL("")
+"""Find out whether a session is still there."""
+
 END_FROZEN_HOLDER = SQL("""
 SELECT pg_catalog.pg_terminate_backend(l.pid)
 FROM pg_catalog.pg_locks AS l

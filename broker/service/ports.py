@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime, timedelta
     from uuid import UUID
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from broker.domain.operation import Operation, Work
 
 
-class Engine(Protocol):
-    """What happens on one PostgreSQL server. Every method may be repeated after a crash.
+class DatabaseSession(Protocol):
+    """What may be done to one database by whoever has its lock. Every method can be repeated.
 
     Each looks first, acts, accepts "already so", and raises
     ``TemporaryFailure`` when the server is down, full or locked, ``Unprocessable`` when the user
@@ -49,8 +49,35 @@ class Engine(Protocol):
     async def ensure_login(self, spec: LoginSpec) -> None:
         """Create a login role with exactly this password, limits and expiry."""
 
-    async def drop_login(self, name: str, *, database: str, owner: str) -> None:
+    async def drop_login(self, name: str, *, owner: str) -> None:
         """Revoke a login: end its sessions, hand what it owns to the owner role, drop it."""
+
+
+class Engine(Protocol):
+    """What happens on one PostgreSQL server."""
+
+    async def exclusively(
+        self,
+        database: str,
+        work: Callable[[DatabaseSession], Awaitable[None]],
+        *,
+        confirm: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Work on one database while every other replica is kept away from it.
+
+        The whole of it, lock and confirmation included, is repeated after a collision or when
+        the connection was lost.
+
+        Args:
+            database: The database's name; it need not exist.
+            work: What to do.
+            confirm: Awaited each time the lock has been granted, and before anything is done. What
+                it raises is raised, and nothing has been changed: it is how somebody who was
+                halted or frozen in the meantime finds out.
+
+        Raises:
+            TemporaryFailure: The server is down or full, or the lock stays taken.
+        """
 
     async def database_size(self, database: str) -> int:
         """Return the bytes the database occupies."""

@@ -9,8 +9,8 @@ import pytest
 from psycopg import AsyncConnection
 from psycopg.sql import SQL, Identifier
 
-from broker.postgres.engine import PostgresEngine
 from tests.integration.postgres.servers import OwnServer
+from tests.integration.postgres.stepwise import StepwiseEngine
 from tests.integration.postgres.tenants import Session, Tenant, Tenants
 from tests.support.postgres import embedded_postgres
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-async def engine(postgres: PostgresServer) -> AsyncIterator[PostgresEngine]:
+async def engine(postgres: PostgresServer) -> AsyncIterator[StepwiseEngine]:
     """Return an open engine, with the broker's unprivileged role."""
-    engine = PostgresEngine("test-server", postgres.broker_dsn())
+    engine = StepwiseEngine("test-server", postgres.broker_dsn())
     await engine.open()
     yield engine
     await engine.close()
 
 
 @pytest.fixture
-async def tenants(postgres: PostgresServer, engine: PostgresEngine) -> AsyncIterator[Tenants]:
+async def tenants(postgres: PostgresServer, engine: StepwiseEngine) -> AsyncIterator[Tenants]:
     """Return what makes tenants; they are gone after the test."""
     tenants = Tenants(postgres, engine)
     yield tenants

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from psycopg import AsyncConnection
 
-from broker.postgres.engine import PostgresEngine
 from broker.postgres.prepare import prepare
+from tests.integration.postgres.stepwise import StepwiseEngine
 from tests.support.postgres import BROKER_ROLE
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ class OwnServer:
         return cls(embedded, f"postgresql://{BROKER_ROLE}:{PASSWORD}@{where}")
 
     @asynccontextmanager
-    async def engine(self) -> AsyncIterator[PostgresEngine]:
+    async def engine(self) -> AsyncIterator[StepwiseEngine]:
         """Open an engine on the server."""
-        engine = PostgresEngine("own-server", self.dsn)
+        engine = StepwiseEngine("own-server", self.dsn)
         await engine.open()
         try:
             yield engine

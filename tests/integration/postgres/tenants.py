@@ -26,7 +26,7 @@ from broker.domain.database import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from broker.postgres.engine import PostgresEngine
+    from tests.integration.postgres.stepwise import StepwiseEngine
     from tests.support.postgres import PostgresServer
 
 LAST_VERSION_TO_LEND_LOGINS = 14
@@ -123,7 +123,7 @@ class Tenant:
     """A provisioned database and its bindings."""
 
     server: PostgresServer
-    engine: PostgresEngine
+    engine: StepwiseEngine
     spec: DatabaseSpec
     logins: list[Login] = field(default_factory=list)
 
@@ -164,7 +164,7 @@ class Tenant:
 class Tenants:
     """Makes tenants and takes them away again."""
 
-    def __init__(self, server: PostgresServer, engine: PostgresEngine) -> None:
+    def __init__(self, server: PostgresServer, engine: StepwiseEngine) -> None:
         self._server = server
         self._engine = engine
         self._stack = AsyncExitStack()

@@ -17,7 +17,7 @@ from broker.domain.errors import PermanentFailure
 from tests.integration.postgres.tenants import LIMITS, Login, database_spec, login_spec, rows
 
 if TYPE_CHECKING:
-    from broker.postgres.engine import PostgresEngine
+    from tests.integration.postgres.stepwise import StepwiseEngine
     from tests.integration.postgres.tenants import Session, Tenant, Tenants
     from tests.support.postgres import PostgresServer
 
@@ -103,7 +103,7 @@ async def test_the_role_of_another_binding_is_not_adopted(tenant: Tenant, strang
 
 
 async def test_binding_to_a_missing_database_is_an_alarm(
-    engine: PostgresEngine, superuser: Session
+    engine: StepwiseEngine, superuser: Session
 ) -> None:
     """A database that should be there is never created empty."""
     spec = database_spec()

@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from broker.domain.database import Access
 from broker.domain.errors import TemporaryFailure
 from broker.postgres import connections, statements
-from broker.postgres.engine import PostgresEngine
+from tests.integration.postgres.stepwise import StepwiseEngine
 from tests.integration.postgres.tenants import (
     Tenant,
     database_spec,
@@ -42,7 +42,7 @@ with psycopg.connect(sys.argv[1], autocommit=True, application_name="killed") as
 
 async def test_many_lives_at_once(postgres: PostgresServer, superuser: Session) -> None:
     """Whole lives of databases in parallel, from two replicas, never collide."""
-    engines = [PostgresEngine(f"replica-{n}", postgres.broker_dsn()) for n in range(2)]
+    engines = [StepwiseEngine(f"replica-{n}", postgres.broker_dsn()) for n in range(2)]
     for engine in engines:
         await engine.open()
 
@@ -72,10 +72,10 @@ async def test_many_lives_at_once(postgres: PostgresServer, superuser: Session) 
 
 
 async def test_two_replicas_make_one_database(
-    postgres: PostgresServer, engine: PostgresEngine
+    postgres: PostgresServer, engine: StepwiseEngine
 ) -> None:
     """The same steps from two replicas at the same moment end as if one had made them."""
-    other = PostgresEngine("replica", postgres.broker_dsn())
+    other = StepwiseEngine("replica", postgres.broker_dsn())
     await other.open()
     spec = database_spec()
     login, _ = login_spec(spec)
@@ -138,7 +138,7 @@ async def test_what_a_killed_process_was_creating_is_adopted(own_server: OwnServ
 
 
 async def test_a_frozen_process_loses_its_lock(
-    engine: PostgresEngine, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+    engine: StepwiseEngine, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A holder that has not run anything for long is disconnected, and the step goes on."""
     monkeypatch.setattr(connections, "FROZEN_AFTER", 0)
@@ -151,7 +151,7 @@ async def test_a_frozen_process_loses_its_lock(
 
 
 async def test_a_lock_that_stays_is_a_temporary_failure(
-    engine: PostgresEngine, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+    engine: StepwiseEngine, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A holder that is merely slow is left in peace, and the caller is told to come back."""
     monkeypatch.setattr(connections, "LOCK_ROUNDS", 1)
@@ -164,11 +164,11 @@ async def test_a_lock_that_stays_is_a_temporary_failure(
 
 
 async def test_a_caller_that_gives_up_waiting_keeps_no_lock(
-    engine: PostgresEngine, postgres: PostgresServer, superuser: Session
+    engine: StepwiseEngine, postgres: PostgresServer, superuser: Session
 ) -> None:
     """Whoever is cancelled while waiting for a database's lock does not get it afterwards."""
     spec = database_spec()
-    other = PostgresEngine("replica", postgres.broker_dsn())
+    other = StepwiseEngine("replica", postgres.broker_dsn())
     await other.open()
     async with await AsyncConnection.connect(postgres.broker_dsn(), autocommit=True) as holder:
         await holder.execute(statements.LOCK, [statements.lock_key(spec.name)])
@@ -187,7 +187,7 @@ async def test_lost_connections_are_replaced(
 ) -> None:
     """Pooled connections that an administrator ended are not the caller's problem."""
     dsn = f"{postgres.broker_dsn()}?application_name={tenant.spec.name}"
-    engine = PostgresEngine("test-server", dsn)
+    engine = StepwiseEngine("test-server", dsn)
     await engine.open()
     await asyncio.gather(*(engine.database_size(tenant.spec.name) for _ in range(20)))
     await superuser.execute(

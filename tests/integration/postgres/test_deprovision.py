@@ -14,7 +14,7 @@ from broker.domain.errors import PermanentFailure, TemporaryFailure
 from tests.integration.postgres.tenants import database_spec, is_alive, lend, rows, until
 
 if TYPE_CHECKING:
-    from broker.postgres.engine import PostgresEngine
+    from tests.integration.postgres.stepwise import StepwiseEngine
     from tests.integration.postgres.tenants import Session, Tenant
     from tests.support.postgres import PostgresServer
 
@@ -58,14 +58,14 @@ async def test_a_strangers_login_is_not_dropped_along(
     assert await foreign.can_connect()
 
 
-async def test_what_never_was_is_gone(engine: PostgresEngine) -> None:
+async def test_what_never_was_is_gone(engine: StepwiseEngine) -> None:
     """Dropping what was never created succeeds: that is what orphan mitigation asks for."""
     await engine.drop_database(database_spec(), [])
     await engine.drop_login("unobody", database="dnothing", owner="dnothing_owner")
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-async def test_half_made_is_gone(engine: PostgresEngine, superuser: Session, steps: int) -> None:
+async def test_half_made_is_gone(engine: StepwiseEngine, superuser: Session, steps: int) -> None:
     """A provision that stopped after any step leaves nothing once it is dropped."""
     spec = database_spec()
     for step in (engine.ensure_roles, engine.ensure_database)[:steps]:

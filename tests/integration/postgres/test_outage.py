@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
     from pathlib import Path
 
-    from broker.postgres.engine import PostgresEngine
+    from tests.integration.postgres.stepwise import StepwiseEngine
     from tests.integration.postgres.tenants import Session
     from tests.support.postgres import PostgresServer
 
@@ -51,7 +51,7 @@ async def small_server(servers: Path, postgres: PostgresServer) -> AsyncIterator
         yield await OwnServer.prepare(embedded)
 
 
-def every_step(engine: PostgresEngine) -> dict[str, Awaitable[object]]:
+def every_step(engine: StepwiseEngine) -> dict[str, Awaitable[object]]:
     """Call every method of an engine."""
     spec = database_spec()
     login, _ = login_spec(spec)

@@ -14,7 +14,7 @@ from broker.domain.errors import PermanentFailure, Unprocessable
 from tests.integration.postgres.tenants import LIMITS, database_spec, rows
 
 if TYPE_CHECKING:
-    from broker.postgres.engine import PostgresEngine
+    from tests.integration.postgres.stepwise import StepwiseEngine
     from tests.integration.postgres.tenants import Session, Tenant, Tenants
     from tests.support.postgres import PostgresServer
 
@@ -36,7 +36,7 @@ async def test_provisioning_again_changes_nothing(tenant: Tenant, superuser: Ses
 
 @pytest.mark.parametrize("role", ["name", "owner"])
 async def test_a_missing_group_role_is_made_again(
-    engine: PostgresEngine, tenants: Tenants, superuser: Session, role: str
+    engine: StepwiseEngine, tenants: Tenants, superuser: Session, role: str
 ) -> None:
     """Whichever of the two roles is missing, the next attempt completes them and their bond."""
     tenant = await tenants.provision()
@@ -50,7 +50,7 @@ async def test_a_missing_group_role_is_made_again(
 
 
 async def test_nobody_can_connect_before_the_fence_is_up(
-    engine: PostgresEngine, stranger: Tenant, superuser: Session
+    engine: StepwiseEngine, stranger: Tenant, superuser: Session
 ) -> None:
     """Between creation and initialisation, a database lets nobody in."""
     spec = database_spec()
@@ -112,7 +112,7 @@ async def test_connection_limit_binds_all_logins_together(tenants: Tenants) -> N
 
 
 async def test_a_database_of_somebody_else_is_not_adopted(
-    engine: PostgresEngine, superuser: Session
+    engine: StepwiseEngine, superuser: Session
 ) -> None:
     """A database that the broker does not own is refused by name and left as it is."""
     spec = database_spec()
@@ -128,7 +128,7 @@ async def test_a_database_of_somebody_else_is_not_adopted(
 
 
 async def test_a_database_of_another_instance_is_not_adopted(
-    tenant: Tenant, engine: PostgresEngine
+    tenant: Tenant, engine: StepwiseEngine
 ) -> None:
     """A database whose comment is another instance's is refused by name."""
     impostor = replace(tenant.spec, tag="another instance")

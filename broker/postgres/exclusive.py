@@ -1,0 +1,100 @@
+"""The work on one database: the protocol ``DatabaseSession`` of ``broker/service/ports.py``.
+
+Belongs here: one method per step, done by whoever has the lock of the database.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from broker.domain.errors import Unprocessable, UpdateRefused
+from broker.postgres import databases, logins, retire
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from broker.domain.database import DatabaseChange, DatabaseSpec, LoginSpec
+    from broker.postgres.connections import Connections, Hold
+
+
+@dataclass(slots=True)
+class Activity:
+    """What is being done, for errors to name it.
+
+    Attributes:
+        doing: Completes "could not ...".
+    """
+
+    doing: str
+
+
+class ExclusiveSession:
+    """The steps on one database, under its lock.
+
+    Args:
+        connections: To the server.
+        hold: The lock.
+        activity: Told what is being done.
+    """
+
+    def __init__(self, connections: Connections, hold: Hold, activity: Activity) -> None:
+        self._connections = connections
+        self._hold = hold
+        self._activity = activity
+
+    async def ensure_roles(self, spec: DatabaseSpec) -> None:
+        """Create the owner role and the read-only group role.
+
+        Raises:
+            Unprocessable: The server cannot create a database with these options.
+        """
+        self._activity.doing = "create the roles of a database"
+        await databases.ensure_roles(self._hold, spec)
+
+    async def ensure_database(self, spec: DatabaseSpec) -> None:
+        """Create the database: nobody can connect to it yet.
+
+        Raises:
+            Unprocessable: The server cannot create a database with these options.
+        """
+        self._activity.doing = "create a database"
+        await databases.ensure_database(self._hold, spec)
+
+    async def initialise_database(self, spec: DatabaseSpec) -> None:
+        """Fence the database, set its limits, prepare schema ``public``, install extensions.
+
+        Raises:
+            Unprocessable: The server cannot install one of the extensions.
+        """
+        self._activity.doing = "prepare a new database"
+        await databases.initialise_database(self._connections, self._hold, spec)
+
+    async def change_database(self, change: DatabaseChange) -> None:
+        """Apply an update in one transaction: all of it or, when it raises, nothing.
+
+        Raises:
+            UpdateRefused: PostgreSQL will not do it; the description says why.
+        """
+        self._activity.doing = "change a database"
+        try:
+            await databases.change_database(self._connections, self._hold, change)
+        except Unprocessable as exc:
+            raise UpdateRefused(
+                exc.description, instance_usable=True, update_repeatable=True
+            ) from exc
+
+    async def drop_database(self, spec: DatabaseSpec, logins: Sequence[str]) -> None:
+        """Drop the database, whoever is connected, then these login roles and the group roles."""
+        self._activity.doing = "drop a database"
+        await retire.drop_database(self._connections, self._hold, spec, logins)
+
+    async def ensure_login(self, spec: LoginSpec) -> None:
+        """Create a login role with exactly this password, limits and expiry."""
+        self._activity.doing = "create a login"
+        await logins.ensure_login(self._connections, self._hold, spec)
+
+    async def drop_login(self, name: str, *, owner: str) -> None:
+        """Revoke a login: end its sessions, hand what it owns to the owner role, drop it."""
+        self._activity.doing = "revoke a login"
+        await retire.drop_login(self._connections, self._hold, name, owner)

@@ -1,0 +1,54 @@
+"""An engine that does one step at a time, for tests of the steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broker.postgres.engine import PostgresEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from broker.domain.database import DatabaseChange, DatabaseSpec, LoginSpec
+    from broker.service.ports import DatabaseSession
+
+
+async def confirmed() -> None:
+    """Confirm that the work is ours: nobody else knows of it."""
+
+
+class StepwiseEngine(PostgresEngine):
+    """The engine, with every step as a method that takes the lock for itself alone."""
+
+    async def ensure_roles(self, spec: DatabaseSpec) -> None:
+        """Create the group roles."""
+        await self._alone(spec.name, lambda database: database.ensure_roles(spec))
+
+    async def ensure_database(self, spec: DatabaseSpec) -> None:
+        """Create the database."""
+        await self._alone(spec.name, lambda database: database.ensure_database(spec))
+
+    async def initialise_database(self, spec: DatabaseSpec) -> None:
+        """Fence and open the database."""
+        await self._alone(spec.name, lambda database: database.initialise_database(spec))
+
+    async def change_database(self, change: DatabaseChange) -> None:
+        """Apply an update."""
+        await self._alone(change.database.name, lambda database: database.change_database(change))
+
+    async def drop_database(self, spec: DatabaseSpec, logins: Sequence[str]) -> None:
+        """Drop the database and its roles."""
+        await self._alone(spec.name, lambda database: database.drop_database(spec, logins))
+
+    async def ensure_login(self, spec: LoginSpec) -> None:
+        """Create a login."""
+        await self._alone(spec.database, lambda database: database.ensure_login(spec))
+
+    async def drop_login(self, name: str, *, database: str, owner: str) -> None:
+        """Revoke a login."""
+        await self._alone(database, lambda session: session.drop_login(name, owner=owner))
+
+    async def _alone(
+        self, database: str, step: Callable[[DatabaseSession], Awaitable[None]]
+    ) -> None:
+        await self.exclusively(database, step, confirm=confirmed)
