@@ -16,11 +16,13 @@ from broker.api.catalog import CatalogDocument
 from broker.api.parameters import check_parameters
 from broker.bootstrap.servers import log_findings
 from broker.domain.database import Endpoint
+from broker.operations.jobs import Chore, Worker
 from broker.operations.runner import OperationRunner
 from broker.postgres.engine import PostgresEngine
 from broker.providers.shared import SharedServer, SharedServers
 from broker.service.context import Broker
 from broker.store.encryption import KeyRing
+from broker.store.queue import QUEUE_SCHEMA
 from broker.store.store import PostgresStore
 from broker.store.tags import EncryptedTags
 
@@ -35,6 +37,9 @@ log = structlog.get_logger()
 
 RETRY_STEPS_FOR = timedelta(seconds=5)
 """How long a step is repeated while its server is down, full or locked."""
+
+POLL_JOBS_EVERY = timedelta(seconds=1)
+"""How often every replica looks for jobs that are due."""
 
 DRAIN_WITHIN = timedelta(seconds=10)
 """How long operations that no request waits for get at shutdown, once the requests are done."""
@@ -105,6 +110,16 @@ def assemble(settings: Settings) -> Assembly:
         tag_key_id=keys.ids[0],
     )
 
+    worker = Worker(
+        dsn=settings.state_dsn.reveal(),
+        schema=QUEUE_SCHEMA,
+        runner=runner,
+        chores=_chores(settings, store),
+        lease=settings.lease,
+        poll_every=POLL_JOBS_EVERY,
+        stop_within=DRAIN_WITHIN,
+    )
+
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
@@ -115,7 +130,8 @@ def assemble(settings: Settings) -> Assembly:
             # Beside everything else: a server that does not answer delays nobody's requests.
             looking = asyncio.create_task(log_findings(settings.servers))
             stack.callback(looking.cancel)
-            yield
+            async with worker.running():
+                yield
             unfinished = await runner.drain(within=DRAIN_WITHIN)
             if unfinished:
                 log.warning("operations left to be taken over", count=unfinished)
@@ -133,6 +149,15 @@ def assemble(settings: Settings) -> Assembly:
         lifespan=lifespan,
     )
     return Assembly(app, readiness)
+
+
+def _chores(settings: Settings, store: PostgresStore) -> tuple[Chore, ...]:
+    """Return the periodic work, done by one replica at a time."""
+
+    async def forget_operations() -> None:
+        await store.forget_operations(settings.keep_operations)
+
+    return (Chore("forget_operations", "*/10 * * * *", forget_operations),)
 
 
 def _shared_server(server: ServerSettings, engine: PostgresEngine) -> SharedServer:

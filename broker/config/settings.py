@@ -24,6 +24,8 @@ DEFAULT_MAX_BODY_BYTES = 1024 * 1024
 DEFAULT_SYNC_WINDOW = timedelta(seconds=50)
 """Platforms give up on a request after 60 seconds; the answer has to be on its way by then."""
 DEFAULT_LEASE = timedelta(seconds=30)
+DEFAULT_RETRY_FOR = timedelta(minutes=15)
+DEFAULT_KEEP_OPERATIONS = timedelta(days=7)
 DEFAULT_SERVER_CONNECTIONS = 16
 """Enough for CREATE and DROP DATABASE to share their checkpoints, few beside the tenants'."""
 
@@ -101,6 +103,9 @@ class Settings:
         max_body_bytes: The largest request body.
         sync_window: How long a request waits for its operation before it answers 202.
         lease: How long an operation stays with a process that has gone silent.
+        retry_for: How long an operation that goes on after the answer is repeated while its server
+            is down, full or locked.
+        keep_operations: How long a finished operation can be polled.
         server_connections: The most connections at a time to each server.
         log_format: One JSON object a line, or lines for a terminal.
         log_level: The least severe level that is logged.
@@ -119,6 +124,8 @@ class Settings:
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
     sync_window: timedelta = DEFAULT_SYNC_WINDOW
     lease: timedelta = DEFAULT_LEASE
+    retry_for: timedelta = DEFAULT_RETRY_FOR
+    keep_operations: timedelta = DEFAULT_KEEP_OPERATIONS
     server_connections: int = DEFAULT_SERVER_CONNECTIONS
     log_format: LogFormat = "json"
     log_level: LogLevel = "info"

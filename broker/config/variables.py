@@ -78,6 +78,18 @@ VARIABLES = tuple(
             False,
         ),
         (
+            "RETRY_SECONDS",
+            "900",
+            "How long an operation that is polled is repeated while its server is down or full.",
+            False,
+        ),
+        (
+            "KEEP_OPERATIONS_SECONDS",
+            "604800",
+            "How long a finished operation can be polled.",
+            False,
+        ),
+        (
             "SERVER_CONNECTIONS",
             "16",
             "The most connections at a time to each server: as many databases are worked on.",

@@ -160,6 +160,17 @@ _halted = (
     .cte("halted")
 )
 HALT_OPERATION = select(_transaction, _functions.forget_takeover(_halted.c.id))
+# In portions: a long transaction would hold back vacuum, and may run into the statement timeout.
+FORGET_OPERATIONS = delete(operations).where(
+    operations.c.id.in_(
+        select(operations.c.id)
+        .where(
+            operations.c.finished_at < func.clock_timestamp() - bindparam("after", type_=Interval)
+        )
+        .order_by(operations.c.finished_at)
+        .limit(10_000)
+    )
+)
 
 # The state database itself
 

@@ -168,6 +168,10 @@ class PostgresStore:
         """Tell whether an operation is in progress and still ours; locks nothing."""
         return await self._row(sql.HELD, rows.holder_key(operation)) is not None
 
+    async def forget_operations(self, after: timedelta) -> int:
+        """Delete operations that have been over for some time; return how many."""
+        return (await self._execute(sql.FORGET_OPERATIONS, {"after": after})).rowcount
+
     async def _row(
         self, statement: Executable, values: Mapping[str, Any] | None = None
     ) -> Row[Any] | None:

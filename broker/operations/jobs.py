@@ -1,0 +1,186 @@
+"""The worker: background jobs of every replica, in procrastinate's queue in the state database.
+
+Belongs here: taking over what a dead process left, and running the periodic work. Jobs are few
+and carry ids only; what they do is elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import structlog
+from procrastinate import App, BaseRetryStrategy, PsycopgConnector, RetryDecision
+
+from broker.domain.errors import BrokerError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from datetime import timedelta
+
+    from procrastinate.jobs import Job
+
+    from broker.operations.runner import OperationRunner
+
+log = structlog.get_logger()
+
+TAKE_OVER = "take_over"
+QUEUE = "operations"
+UPKEEP = "upkeep"
+
+_CONNECTIONS = 3
+_CONCURRENCY = 4
+_RESTART_AFTER = 2.0
+_SEARCH_PATH = "SELECT pg_catalog.set_config('search_path', %s, false)"
+
+
+class StillRunning(Exception):
+    """The operation's process is alive; ask again later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Periodic work, done by one replica at a time.
+
+    Attributes:
+        name: For the log and the queue.
+        every: When, as a cron expression; a sixth field is the second.
+        run: Does it.
+    """
+
+    name: str
+    every: str
+    run: Callable[[], Awaitable[None]]
+
+
+class _Patience(BaseRetryStrategy):
+    """Ask again, for as long as it takes: an operation must not be forgotten."""
+
+    def __init__(self, pause: timedelta) -> None:
+        self._seconds = max(1, round(pause.total_seconds()))
+
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
+        if not isinstance(exception, StillRunning):
+            log.warning("takeover will be repeated", job=job.id, reason=repr(exception))
+        return RetryDecision(retry_in={"seconds": self._seconds})
+
+
+class Worker:
+    """Takes operations over and does the periodic work, beside the requests of this process."""
+
+    def __init__(
+        self,
+        *,
+        dsn: str,
+        schema: str,
+        runner: OperationRunner,
+        chores: Sequence[Chore],
+        lease: timedelta,
+        poll_every: timedelta,
+        stop_within: timedelta,
+    ) -> None:
+        """Wire a worker; nothing is connected yet.
+
+        Args:
+            dsn: The state database, as a libpq connection string or URI.
+            schema: The PostgreSQL schema of the queue.
+            runner: Carries out what is taken over.
+            chores: The periodic work.
+            lease: How long a process may stay silent before its work is taken over.
+            poll_every: How often to look for jobs that are due.
+            stop_within: How long jobs get to end at shutdown.
+        """
+
+        async def configure(connection: Any) -> None:
+            await connection.execute(_SEARCH_PATH, [f"pg_catalog, {schema}, pg_temp"])
+            await connection.commit()
+
+        self._runner = runner
+        self._lease = lease
+        self._options: dict[str, Any] = {
+            "queues": [QUEUE, UPKEEP],
+            "name": "pgbroker",
+            "concurrency": _CONCURRENCY,
+            "fetch_job_polling_interval": poll_every.total_seconds(),
+            "shutdown_graceful_timeout": stop_within.total_seconds(),
+            # Every job is due later than it is written, so a notification would wake for nothing.
+            "listen_notify": False,
+            "delete_jobs": "successful",
+            "install_signal_handlers": False,
+            "update_heartbeat_interval": lease.total_seconds() / 3,
+            "stalled_worker_timeout": lease.total_seconds(),
+        }
+        self._app = App(
+            connector=PsycopgConnector(
+                conninfo=dsn,
+                min_size=0,
+                max_size=_CONNECTIONS,
+                kwargs={"application_name": "pgbroker-worker"},
+                configure=configure,
+                timeout=5.0,
+            )
+        )
+        self._app.task(name=TAKE_OVER, queue=QUEUE, retry=_Patience(lease / 3))(self._take_over)
+        self._schedule(Chore("rescue", "*/10 * * * * *", self._rescue))
+        for chore in chores:
+            self._schedule(chore)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Work until the context is left; the state database may be down at times."""
+        work = asyncio.create_task(self._work(), name="worker")
+        try:
+            yield
+        finally:
+            work.cancel()
+            with suppress(asyncio.CancelledError):
+                await work
+
+    async def _work(self) -> None:
+        while True:
+            try:
+                async with self._app.open_async():
+                    await self._app.run_worker_async(**self._options)
+            except Exception as exc:  # noqa: BLE001 - whatever it was, the work must go on
+                log.warning("worker interrupted", reason=repr(exc))
+            await asyncio.sleep(_RESTART_AFTER)
+
+    async def _take_over(self, operation_id: str) -> None:
+        """See an operation through whose process has died.
+
+        Raises:
+            StillRunning: Its process is alive.
+        """
+        try:
+            ended = await self._runner.resume(UUID(operation_id))
+        except BrokerError as reason:
+            log.info("operation taken over has failed", operation=operation_id, reason=str(reason))
+            return
+        if not ended:
+            raise StillRunning
+
+    async def _rescue(self) -> None:
+        """Put jobs back into the queue whose worker has died with them."""
+        manager = self._app.job_manager
+        stalled = await manager.get_stalled_jobs(
+            seconds_since_heartbeat=self._lease.total_seconds()
+        )
+        for job in stalled:
+            log.warning("job of a dead worker", job=job.id, task=job.task_name)
+            await manager.retry_job(job)
+
+    def _schedule(self, chore: Chore) -> None:
+        async def run(timestamp: int) -> None:  # noqa: ARG001 - the queue passes it
+            try:
+                await chore.run()
+            except BrokerError as exc:
+                log.warning("chore not done", chore=chore.name, reason=exc.description)
+
+        # One in the queue and one at work at most, over all replicas.
+        task = self._app.task(
+            name=chore.name, queue=UPKEEP, queueing_lock=chore.name, lock=chore.name
+        )(run)
+        self._app.periodic(cron=chore.every)(task)
