@@ -22,6 +22,7 @@ from broker.domain.database import (
     Limits,
     LoginSpec,
 )
+from broker.postgres.statements import lock_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -225,5 +226,17 @@ async def waits_for_lock(observer: Session, session: Session) -> bool:
             observer,
             "SELECT FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'",
             session.info.backend_pid,
+        )
+    )
+
+
+async def someone_waits_for(observer: Session, database: str) -> bool:
+    """Tell whether a session of the broker waits for the lock of a database."""
+    return bool(
+        await rows(
+            observer,
+            "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
+            "AND (classid::int8 << 32 | objid::int8) = %s",
+            lock_key(database),
         )
     )

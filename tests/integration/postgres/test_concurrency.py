@@ -19,6 +19,7 @@ from tests.integration.postgres.tenants import (
     is_alive,
     login_spec,
     rows,
+    someone_waits_for,
     until,
 )
 
@@ -130,7 +131,7 @@ async def test_what_a_killed_process_was_creating_is_adopted(own_server: OwnServ
         process.kill()
         await process.wait()
         successor = asyncio.create_task(engine.ensure_database(spec))
-        await until(lambda: _someone_waits_for(observer, spec.name))
+        await until(lambda: someone_waits_for(observer, spec.name))
         await holder.execute("ROLLBACK")
         await successor
         await engine.initialise_database(spec)
@@ -173,7 +174,7 @@ async def test_a_caller_that_gives_up_waiting_keeps_no_lock(
     async with await AsyncConnection.connect(postgres.broker_dsn(), autocommit=True) as holder:
         await holder.execute(statements.LOCK, [statements.lock_key(spec.name)])
         step = asyncio.create_task(engine.ensure_roles(spec))
-        await until(lambda: _someone_waits_for(superuser, spec.name))
+        await until(lambda: someone_waits_for(superuser, spec.name))
         step.cancel()
         with pytest.raises(asyncio.CancelledError):
             await step
@@ -205,16 +206,5 @@ async def _is_creating(superuser: Session, name: str) -> bool:
             superuser,
             "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s",
             f'CREATE DATABASE "{name}"%',
-        )
-    )
-
-
-async def _someone_waits_for(superuser: Session, name: str) -> bool:
-    return bool(
-        await rows(
-            superuser,
-            "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
-            "AND (classid::int8 << 32 | objid::int8) = %s",
-            statements.lock_key(name),
         )
     )
