@@ -7,7 +7,7 @@ and carry ids only; what they do is elsewhere.
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -100,6 +100,7 @@ class Worker:
 
         self._runner = runner
         self._lease = lease
+        self._stop_within = stop_within.total_seconds()
         self._options: dict[str, Any] = {
             "queues": [QUEUE, UPKEEP],
             "name": "pgbroker",
@@ -124,28 +125,33 @@ class Worker:
             )
         )
         self._app.task(name=TAKE_OVER, queue=QUEUE, retry=_Patience(lease / 3))(self._take_over)
-        self._schedule(Chore("rescue", "*/10 * * * * *", self._rescue))
+        self._schedule(Chore("rescue", "* * * * * */10", self._rescue))
         for chore in chores:
             self._schedule(chore)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Work until the context is left; the state database may be down at times."""
-        work = asyncio.create_task(self._work(), name="worker")
+        stopping = asyncio.Event()
+        work = asyncio.create_task(self._work(stopping), name="worker")
         try:
             yield
         finally:
+            stopping.set()
             work.cancel()
-            with suppress(asyncio.CancelledError):
-                await work
+            # Bounded: a state database that is down must not keep the process from ending.
+            await asyncio.wait({work}, timeout=self._stop_within)
 
-    async def _work(self) -> None:
-        while True:
+    async def _work(self, stopping: asyncio.Event) -> None:
+        while not stopping.is_set():
             try:
                 async with self._app.open_async():
                     await self._app.run_worker_async(**self._options)
             except Exception as exc:  # noqa: BLE001 - whatever it was, the work must go on
                 log.warning("worker interrupted", reason=repr(exc))
+            # The library turns a cancellation into its own error when the database is down.
+            if stopping.is_set():
+                return
             await asyncio.sleep(_RESTART_AFTER)
 
     async def _take_over(self, operation_id: str) -> None:
