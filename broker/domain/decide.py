@@ -7,7 +7,7 @@ Each function returns what to do next, or raises the refusal.
 ``Retry``      the same was asked for before and failed: run it again
 ``Await``      the same is in progress: wait for it, or answer that it is
 ``Replay``     the same was done before: answer as then, do nothing
-``Supersede``  something is in progress that this request puts an end to
+``Halt``       something is in progress that this request puts an end to
 ============== =====================================================================
 """
 
@@ -61,7 +61,7 @@ class Await:
 
 
 @dataclass(frozen=True, slots=True)
-class Supersede:
+class Halt:
     """Something is in progress that this request puts an end to, once nobody runs it any more."""
 
     operations: tuple[Operation, ...]
@@ -231,7 +231,7 @@ def check_previous_values(request: UpdateRequest, stored: Instance) -> None:
         raise InvalidRequest("previous_values.plan_id is not a plan of this service instance.")
 
 
-def decide_deprovision(active: Sequence[Operation]) -> Create | Await | Supersede:
+def decide_deprovision(active: Sequence[Operation]) -> Create | Await | Halt:
     """Decide on ``DELETE /v2/service_instances/:instance_id`` of an instance that exists.
 
     Args:
@@ -240,7 +240,7 @@ def decide_deprovision(active: Sequence[Operation]) -> Create | Await | Supersed
     for operation in active:
         if operation.kind is OperationKind.DEPROVISION:
             return Await(operation)
-    return Supersede(tuple(active)) if active else Create()
+    return Halt(tuple(active)) if active else Create()
 
 
 def decide_bind(
@@ -320,7 +320,7 @@ def check_predecessor(
 
 def decide_unbind(
     active: Operation | None, binding_active: Operation | None
-) -> Create | Await | Supersede:
+) -> Create | Await | Halt:
     """Decide on ``DELETE .../service_bindings/:binding_id`` of a binding that exists.
 
     Args:
@@ -336,7 +336,7 @@ def decide_unbind(
         return Create()
     if binding_active.kind is OperationKind.UNBIND:
         return Await(binding_active)
-    return Supersede((binding_active,))
+    return Halt((binding_active,))
 
 
 def _check_usable(instance: Instance) -> None:

@@ -11,23 +11,28 @@ from broker.domain.operation import OperationKind, UpdateTarget
 
 if TYPE_CHECKING:
     from broker.domain.operation import Work
-    from broker.service.ports import StateTransaction
+    from broker.service.ports import StateTransaction, Store
 
 
-async def record_success(state: StateTransaction, work: Work) -> None:
-    """Write down what is true once all steps of an operation are done."""
+async def record_success(store: Store, work: Work) -> bool:
+    """Write down what is true once all steps of an operation are done.
+
+    Returns:
+        ``False`` when the operation was not ours any more; then nothing has changed.
+    """
+    done = work.operation.succeeded()
     match work.operation.kind:
-        case OperationKind.PROVISION:
-            await state.save_instance(replace(work.instance, status=Status.READY))
+        case OperationKind.PROVISION | OperationKind.BIND:
+            return await store.finish(done, Status.READY)
+        case OperationKind.DEPROVISION | OperationKind.UNBIND:
+            return await store.finish(done, None)
         case OperationKind.UPDATE:
-            if work.operation.target is not None:
-                await state.save_instance(_updated(work.instance, work.operation.target))
-        case OperationKind.DEPROVISION:
-            await state.remove_instance(work.instance.key)
-        case OperationKind.BIND:
-            await state.save_binding(replace(work.bindings[0], status=Status.READY))
-        case OperationKind.UNBIND:
-            await state.remove_binding(work.bindings[0].key)
+            async with store.transaction() as state:
+                stored = await state.instance(work.instance.key)
+                ours = await state.finish_operation(done)
+                if ours and stored is not None and work.operation.target is not None:
+                    await state.save_instance(_updated(stored, work.operation.target))
+            return ours
 
 
 async def record_failure(state: StateTransaction, work: Work, *, withdrawn: bool) -> None:
@@ -44,9 +49,9 @@ async def record_failure(state: StateTransaction, work: Work, *, withdrawn: bool
         case OperationKind.PROVISION if withdrawn:
             await state.remove_instance(work.instance.key)
         case OperationKind.PROVISION:
-            await state.save_instance(replace(work.instance, status=Status.FAILED))
+            await state.set_instance_status(work.instance.key, Status.FAILED)
         case OperationKind.BIND:
-            await state.save_binding(replace(work.bindings[0], status=Status.FAILED))
+            await state.set_binding_status(work.bindings[0].key, Status.FAILED)
         case _:
             pass
 

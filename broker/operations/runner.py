@@ -184,13 +184,11 @@ class OperationRunner:
                 failure = explain(work, errors.PermanentFailure())
                 await self._fail(work, failure, lease)
                 raise failure from exc
-            done = operation.succeeded()
-            async with self._store.transaction() as state:
-                if not await state.finish_operation(done):
-                    raise LeaseLost
-                await record_success(state, work)
+            if not await record_success(self._store, work):
+                log.warning("operation lost to another process", **context)
+                raise LeaseLost
         log.info("operation succeeded", **context)
-        return done
+        return operation.succeeded()
 
     async def _pick_up(self, operation: Operation) -> Work:
         """Read what an operation that was taken over works on.
@@ -255,6 +253,8 @@ class OperationRunner:
                 log.warning("refused provision not taken back", reason=exc.description)
                 withdrawn = False
         async with self._store.transaction() as state:
+            # Locked first, as by everybody who halts what is in progress on it.
+            await state.instance(work.instance.key)
             if await state.finish_operation(work.operation.failed(reason)):
                 await record_failure(state, work, withdrawn=withdrawn)
 

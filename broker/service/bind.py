@@ -115,7 +115,7 @@ async def _record(
     plan = _plan(broker, instance)
     if stored is not None:
         binding = replace(stored, status=Status.CREATING)
-        await state.save_binding(binding)
+        await state.set_binding_status(stored.key, Status.CREATING)
     else:
         predecessor = None
         if request.predecessor_id is not None:

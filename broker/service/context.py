@@ -180,17 +180,12 @@ async def unblocking(broker: Broker) -> AsyncIterator[Blockers]:
         raise
 
 
-async def supersede(
-    broker: Broker, state: StateTransaction, operations: Sequence[Operation]
-) -> bool:
-    """Put an end to operations that nobody runs any more.
+async def halt(state: StateTransaction, operations: Sequence[Operation]) -> None:
+    """Put an end to operations whose result is being deleted, whoever runs them.
 
-    Returns:
-        ``False`` when the lease of one is still held: somebody is at work on it.
+    A process that is at work on one may end the step it is in; it keeps the lock of the database
+    as long, and notices afterwards.
     """
     halted = TemporaryFailure("Halted: what it was making is being deleted.")
     for operation in operations:
-        abandoned = await state.take_over(operation, token=uuid4(), lease=broker.lease)
-        if abandoned is None or not await state.finish_operation(abandoned.failed(halted)):
-            return False
-    return True
+        await state.halt_operation(operation.failed(halted))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from broker.domain import decide
-from broker.domain.errors import ConcurrencyError, Gone
+from broker.domain.errors import Gone
 from broker.domain.instance import Status
 from broker.domain.operation import OperationKind, Work
 from broker.service.context import (
@@ -14,8 +13,8 @@ from broker.service.context import (
     Outcome,
     carry_out,
     check_asynchronous,
+    halt,
     new_operation,
-    supersede,
 )
 
 if TYPE_CHECKING:
@@ -48,10 +47,10 @@ async def deprovision(broker: Broker, request: DeprovisionRequest) -> Outcome:
         match decide.decide_deprovision(active):
             case decide.Await(operation=task):
                 pass
-            case decide.Supersede(operations=others) if not await supersede(broker, state, others):
-                raise ConcurrencyError
-            case decide.Create() | decide.Supersede():
-                await state.save_instance(replace(stored, status=Status.DELETING))
+            case decide.Create() | decide.Halt() as decision:
+                if isinstance(decision, decide.Halt):
+                    await halt(state, decision.operations)
+                await state.set_instance_status(stored.key, Status.DELETING)
                 operation = new_operation(
                     broker, OperationKind.DEPROVISION, request.instance, request.caller
                 )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from broker.domain.catalog import Plan
     from broker.domain.database import DatabaseChange, DatabaseSpec, Endpoint, LoginSpec
-    from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey
+    from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey, Status
     from broker.domain.operation import Operation, Work
 
 
@@ -147,8 +147,11 @@ class StateTransaction(Protocol):
     async def save_instance(self, instance: Instance) -> None:
         """Overwrite an instance."""
 
-    async def save_binding(self, binding: Binding) -> None:
-        """Overwrite a binding."""
+    async def set_instance_status(self, key: InstanceKey, status: Status) -> None:
+        """Change nothing of an instance but its status."""
+
+    async def set_binding_status(self, key: BindingKey, status: Status) -> None:
+        """Change nothing of a binding but its status."""
 
     async def remove_instance(self, key: InstanceKey) -> None:
         """Delete an instance with all its bindings."""
@@ -166,6 +169,9 @@ class StateTransaction(Protocol):
 
     async def finish_operation(self, operation: Operation) -> bool:
         """Record the end of an operation; ``False`` when its lease token is not ours any more."""
+
+    async def halt_operation(self, operation: Operation) -> bool:
+        """Record the end of an operation, whoever runs it; ``False`` when it is over."""
 
 
 class Store(Protocol):
@@ -197,6 +203,17 @@ class Store(Protocol):
 
     async def holds_lease(self, operation: Operation) -> bool:
         """Tell whether an operation is in progress and still ours; locks nothing."""
+
+    async def finish(self, operation: Operation, status: Status | None) -> bool:
+        """Record the end of an operation and what has become of its instance or binding.
+
+        Args:
+            operation: As it is now; its binding if it names one, else its instance, is changed.
+            status: ``None`` removes it.
+
+        Returns:
+            ``False`` when the operation is not ours any more; then nothing has changed.
+        """
 
 
 class Clock(Protocol):

@@ -64,7 +64,7 @@ async def _record(
     """Record the instance and the operation; ``None`` when another request was quicker."""
     if stored is not None:
         instance = replace(stored, status=Status.CREATING)
-        await state.save_instance(instance)
+        await state.set_instance_status(stored.key, Status.CREATING)
     else:
         decide.check_maintenance(plan, request.maintenance_version)
         databases = await state.databases_per_server(exclusively=broker.servers.limited(plan))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from broker.domain import decide
-from broker.domain.errors import ConcurrencyError, Gone
+from broker.domain.errors import Gone
 from broker.domain.instance import Status
 from broker.domain.operation import OperationKind, Work
 from broker.service.context import (
@@ -14,9 +13,9 @@ from broker.service.context import (
     Outcome,
     carry_out,
     check_asynchronous,
+    halt,
     new_operation,
     operation_on,
-    supersede,
     unblocking,
 )
 
@@ -50,10 +49,10 @@ async def unbind(broker: Broker, request: UnbindRequest) -> Outcome:
         match decide.decide_unbind(operation_on(active), operation_on(active, key.binding_id)):
             case decide.Await(operation=task):
                 pass
-            case decide.Supersede(operations=others) if not await supersede(broker, state, others):
-                raise ConcurrencyError
-            case decide.Create() | decide.Supersede():
-                await state.save_binding(replace(stored, status=Status.DELETING))
+            case decide.Create() | decide.Halt() as decision:
+                if isinstance(decision, decide.Halt):
+                    await halt(state, decision.operations)
+                await state.set_binding_status(stored.key, Status.DELETING)
                 operation = new_operation(
                     broker,
                     OperationKind.UNBIND,

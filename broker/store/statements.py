@@ -15,6 +15,7 @@ from sqlalchemy import (
     cast,
     column,
     delete,
+    exists,
     func,
     insert,
     select,
@@ -30,7 +31,7 @@ from broker.domain.operation import OperationState
 from broker.store.tables import SCHEMA, bindings, encryption_keys, instances, operations
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Table
+    from sqlalchemy import ColumnElement, Delete, Select, Table, Update
 
 
 class _TransactionId(UserDefinedType[str]):
@@ -72,6 +73,7 @@ _lease_end = func.clock_timestamp() + bindparam("lease", type_=Interval)
 _held = (operations.c.id == bindparam("key_id")) & _is(operations.c.lease_token) & _in_progress
 _functions = getattr(func, SCHEMA)
 _transaction = cast(func.pg_current_xact_id(), Text)
+_status = {"status": bindparam("status", type_=Text)}
 _oldest = operations.c.sequence
 _newest = operations.c.sequence.desc()
 
@@ -110,9 +112,8 @@ ADD_BINDING = (
     .on_conflict_do_nothing(index_elements=bindings.primary_key)
     .returning(true())
 )
-SAVE_BINDING = (
-    update(bindings).where(_whole_key(bindings)).values(_without_key(bindings, "created_at"))
-)
+SET_INSTANCE_STATUS = update(instances).where(_whole_key(instances)).values(_status)
+SET_BINDING_STATUS = update(bindings).where(_whole_key(bindings)).values(_status)
 REMOVE_BINDING = delete(bindings).where(_whole_key(bindings))
 
 # Operations
@@ -151,6 +152,30 @@ _finished = (
     update(operations).where(_held).values(_outcome).returning(operations.c.id).cte("finished")
 )
 FINISH_OPERATION = select(_transaction, _functions.forget_takeover(_finished.c.id))
+
+
+def _finishing(of: Table, change: Update | Delete) -> Select[Any]:
+    """Finish an operation and change its subject with it, in one round trip.
+
+    The subject is locked first, as by everybody who halts what is in progress on it.
+    """
+    subject = select(true()).select_from(of).where(_whole_key(of)).with_for_update().cte("subject")
+    finished = (
+        update(operations)
+        .where(_held, exists(select(subject)))
+        .values(_outcome)
+        .returning(operations.c.id)
+        .cte("finished")
+    )
+    changed = change.where(_whole_key(of), exists(select(finished))).returning(true())
+    forgotten = _functions.forget_takeover(finished.c.id)
+    return select(_transaction, forgotten).add_cte(changed.cte("changed"))
+
+
+FINISH_INSTANCE = _finishing(instances, update(instances).values(_status))
+FINISH_BINDING = _finishing(bindings, update(bindings).values(_status))
+FINISH_WITHOUT_INSTANCE = _finishing(instances, delete(instances))
+FINISH_WITHOUT_BINDING = _finishing(bindings, delete(bindings))
 # Whoever holds the lease of what is halted notices before its next step.
 _halted = (
     update(operations)

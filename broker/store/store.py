@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import CursorResult, Executable, Row
 
-    from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey
+    from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey, Status
     from broker.domain.operation import Operation
     from broker.store.encryption import KeyRing
 
@@ -167,6 +167,34 @@ class PostgresStore:
     async def holds_lease(self, operation: Operation) -> bool:
         """Tell whether an operation is in progress and still ours; locks nothing."""
         return await self._row(sql.HELD, rows.holder_key(operation)) is not None
+
+    async def finish(self, operation: Operation, status: Status | None) -> bool:
+        """Record the end of an operation and what has become of its instance or binding.
+
+        Args:
+            operation: As it is now; its binding if it names one, else its instance, is changed.
+            status: ``None`` removes it.
+
+        Returns:
+            ``False`` when the operation is not ours any more; then nothing has changed. Asked
+            again because the answer got lost, it is ``False``, too: the operation's record tells.
+        """
+        match operation.binding_id, status:
+            case None, None:
+                statement = sql.FINISH_WITHOUT_INSTANCE
+            case None, _:
+                statement = sql.FINISH_INSTANCE
+            case _, None:
+                statement = sql.FINISH_WITHOUT_BINDING
+            case _:
+                statement = sql.FINISH_BINDING
+        values = (
+            rows.subject_key(operation.instance, operation.binding_id)
+            | rows.holder_key(operation)
+            | rows.outcome_values(operation)
+            | ({} if status is None else {"status": status.value})
+        )
+        return await self._row(statement, values) is not None
 
     async def forget_operations(self, after: timedelta) -> int:
         """Delete operations that have been over for some time; return how many."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import CursorResult, Executable, Row
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey
+    from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey, Status
     from broker.domain.operation import Operation
     from broker.store.encryption import KeyRing
 
@@ -95,10 +95,15 @@ class PostgresTransaction:
         key = rows.instance_key(instance.key)
         await self._execute(sql.SAVE_INSTANCE, key | rows.instance_values(instance))
 
-    async def save_binding(self, binding: Binding) -> None:
-        """Overwrite a binding; its secret is encrypted anew."""
-        key = rows.binding_key(binding.key)
-        await self._execute(sql.SAVE_BINDING, key | rows.binding_values(binding, self._keys))
+    async def set_instance_status(self, key: InstanceKey, status: Status) -> None:
+        """Change nothing of an instance but its status."""
+        values = rows.instance_key(key) | {"status": status.value}
+        await self._execute(sql.SET_INSTANCE_STATUS, values)
+
+    async def set_binding_status(self, key: BindingKey, status: Status) -> None:
+        """Change nothing of a binding but its status."""
+        values = rows.binding_key(key) | {"status": status.value}
+        await self._execute(sql.SET_BINDING_STATUS, values)
 
     async def remove_instance(self, key: InstanceKey) -> None:
         """Delete an instance with all its bindings."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -87,9 +86,9 @@ async def _at_work(
         assert stored is not None
         assert bound is not None
         if of_binding:
-            await state.save_binding(replace(bound, status=STATUS[kind]))
+            await state.set_binding_status(bound.key, STATUS[kind])
         else:
-            await state.save_instance(replace(stored, status=STATUS[kind]))
+            await state.set_instance_status(stored.key, STATUS[kind])
         await state.add_operation(operation, lease=timedelta(minutes=5))
     return operation
 

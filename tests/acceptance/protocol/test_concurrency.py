@@ -15,7 +15,7 @@ from broker.domain.credentials import generate_login_secret
 from broker.domain.database import Access
 from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey, Status
 from broker.domain.names import database_name, login_name, owner_name
-from broker.domain.operation import Caller, Operation, OperationKind, UpdateTarget
+from broker.domain.operation import Caller, Operation, OperationKind, OperationState, UpdateTarget
 from broker.store import PostgresStore
 from tests.support.catalog import BIG, SERVICE, SMALL
 from tests.support.platform import can_connect, new_id, rows
@@ -204,7 +204,7 @@ async def test_an_update_whose_process_died_is_taken_over(
 async def test_a_deletion_ends_what_nobody_works_on(
     kubernetes: Platform, store: PostgresStore, kept: Callable[[], Footprint]
 ) -> None:
-    """A DELETE supersedes operations whose processes died, on the instance and its bindings."""
+    """A DELETE ends operations whose processes died, on the instance and its bindings."""
     before = kept()
     unfinished = _instance(new_id())
     provision = _operation(OperationKind.PROVISION, unfinished.key.instance_id)
@@ -230,30 +230,32 @@ async def test_a_deletion_ends_what_nobody_works_on(
     assert kept().things() == before.things()
 
 
-async def test_a_deletion_waits_for_what_somebody_works_on(
+async def test_a_deletion_halts_what_somebody_works_on(
     kubernetes: Platform, store: PostgresStore
 ) -> None:
-    """While a lease is held, a DELETE is a ``ConcurrencyError``, and everything stays."""
+    """A DELETE does not wait for a bind in progress: it ends it, while an update has to wait."""
     instance = kubernetes.provisioned()
-    bind = _operation(OperationKind.BIND, instance, new_id())
+    binds = [_operation(OperationKind.BIND, instance, new_id()) for _ in range(2)]
     async with store.transaction() as state:
-        assert await state.add_binding(_binding(instance, bind.binding_id or ""))
-        await state.add_operation(bind, lease=AT_WORK)
-    for refused in (
-        kubernetes.deprovision(instance),
-        kubernetes.unbind(instance, bind.binding_id or ""),
-        kubernetes.update(instance, plan_id=BIG),
-    ):
-        assert (refused.status_code, refused.json()["error"]) == (422, "ConcurrencyError")
-    assert kubernetes.fetch(instance).json()["plan_id"] == SMALL
-    assert kubernetes.poll(instance, bind.binding_id).json() == {"state": "in progress"}
-    assert kubernetes.fetch(instance, bind.binding_id).status_code == 404
+        for bind in binds:
+            assert await state.add_binding(_binding(instance, bind.binding_id or ""))
+            await state.add_operation(bind, lease=AT_WORK)
+    refused = kubernetes.update(instance, plan_id=BIG)
+    assert (refused.status_code, refused.json()["error"]) == (422, "ConcurrencyError")
+    assert kubernetes.poll(instance, binds[0].binding_id).json() == {"state": "in progress"}
+    assert kubernetes.unbind(instance, binds[0].binding_id or "").status_code == 200
+    assert kubernetes.deprovision(instance).status_code == 200
+    for bind in binds:
+        halted = await store.operation(bind.id)
+        assert halted is not None
+        assert (halted.state, halted.error) == (OperationState.FAILED, "TemporaryFailure")
+        assert not await store.finish(bind.succeeded(), Status.READY)
 
 
 async def test_nothing_is_done_to_an_instance_in_the_making(
     kubernetes: Platform, store: PostgresStore
 ) -> None:
-    """Until a provision is done, everything but polling it has to wait."""
+    """Until a provision is done, everything but polling and deleting it has to wait."""
     instance = _instance(new_id())
     key = instance.key.instance_id
     async with store.transaction() as state:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from broker.domain.instance import Status
 from broker.store import KeyRing, PostgresStore
 from broker.store.errors import (
     DecryptionFailed,
@@ -81,9 +79,10 @@ async def test_the_same_secret_is_never_encrypted_alike(
 ) -> None:
     """Each write draws a fresh nonce, so equal ciphertexts betray nothing."""
     binding = await _bound(store)
-    before = await query(state_dsn, "SELECT secret FROM pgbroker.bindings")
     async with store.transaction() as state:
-        await state.save_binding(replace(binding, status=Status.READY))
+        await state.remove_binding(binding.key)
+        before = await query(state_dsn, "SELECT secret FROM pgbroker.bindings")
+        await state.add_binding(binding)
     assert await query(state_dsn, "SELECT secret FROM pgbroker.bindings") != before
     found = await store.binding(binding.key)
     assert found is not None
@@ -129,13 +128,14 @@ async def test_a_ciphertext_moved_to_another_row_is_refused(
 async def test_the_first_key_encrypts_and_every_key_decrypts(
     with_keys: Open, state_dsn: str
 ) -> None:
-    """A key is replaced by putting a new one in front; writing a binding moves it over."""
+    """A key is replaced by putting a new one in front: it encrypts from then on."""
     binding = await _bound(with_keys([OLD]), tag_key_id="old")
     both = with_keys([NEW, OLD])
     await both.verify_keys()
     assert await both.binding(binding.key) == binding
     async with both.transaction() as state:
-        await state.save_binding(binding)
+        await state.remove_binding(binding.key)
+        await state.add_binding(binding)
     assert await query(state_dsn, "SELECT secret_key_id FROM pgbroker.bindings") == [("new",)]
     assert await both.binding(binding.key) == binding
 

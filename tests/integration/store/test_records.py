@@ -9,7 +9,6 @@ from uuid import uuid4
 
 import pytest
 
-from broker.domain.database import Access
 from broker.domain.errors import InvalidRequest, NotFound, UpdateRefused
 from broker.domain.instance import BindingKey, InstanceKey, Status
 from tests.integration.store.records import (
@@ -81,18 +80,20 @@ async def test_a_binding_comes_back_whole(store: PostgresStore) -> None:
         assert await state.binding(binding.key) == binding
 
 
-async def test_saving_a_binding_overwrites_it(store: PostgresStore) -> None:
-    """After a save the new values are read, and other bindings are as they were."""
+async def test_a_status_changes_nothing_else(store: PostgresStore) -> None:
+    """After a change of status everything else is as it was, of other bindings, too."""
     instance = an_instance()
     before, other = a_binding(instance.key, "one"), a_binding(instance.key, "two")
     await record(store, instance, before, other)
-    after = replace(
-        before, access=Access.WRITE, expires_at=None, renew_before=None, status=Status.READY
-    )
     async with store.transaction() as state:
-        await state.save_binding(after)
+        await state.set_binding_status(before.key, Status.DELETING)
+        await state.set_instance_status(instance.key, Status.FAILED)
     async with store.transaction() as state:
-        assert await state.bindings(instance.key) == [after, other]
+        assert await state.bindings(instance.key) == [
+            replace(before, status=Status.DELETING),
+            other,
+        ]
+        assert await state.instance(instance.key) == replace(instance, status=Status.FAILED)
 
 
 async def test_an_operation_comes_back_whole(store: PostgresStore) -> None:

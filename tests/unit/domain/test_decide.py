@@ -242,8 +242,8 @@ def test_ids_of_another_instance_are_refused() -> None:
     [
         ([], decide.Create()),
         ([DEPROVISION], decide.Await(DEPROVISION)),
-        *(([other], decide.Supersede((other,))) for other in (PROVISION, UPDATE, BIND, UNBIND)),
-        ([BIND, UNBIND], decide.Supersede((BIND, UNBIND))),
+        *(([other], decide.Halt((other,))) for other in (PROVISION, UPDATE, BIND, UNBIND)),
+        ([BIND, UNBIND], decide.Halt((BIND, UNBIND))),
     ],
 )
 def test_a_deprovision_ends_whatever_else_is_in_progress(active: Any, decision: Any) -> None:

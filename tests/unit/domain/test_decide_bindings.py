@@ -24,7 +24,7 @@ UNBIND = an_operation(OperationKind.UNBIND, binding_id="binding-1")
     [
         (None, decide.Create()),
         (UNBIND, decide.Await(UNBIND)),
-        (BIND, decide.Supersede((BIND,))),
+        (BIND, decide.Halt((BIND,))),
     ],
 )
 def test_an_unbind_ends_the_bind_in_progress(active: Any, decision: Any) -> None:
