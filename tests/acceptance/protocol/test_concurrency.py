@@ -264,7 +264,6 @@ async def test_nothing_is_done_to_an_instance_in_the_making(
     for refused in (
         kubernetes.bind(key, new_id()),
         kubernetes.update(key, plan_id=BIG),
-        kubernetes.deprovision(key),
     ):
         assert (refused.status_code, refused.json()["error"]) == (422, "ConcurrencyError")
     assert kubernetes.fetch(key).status_code == 404
