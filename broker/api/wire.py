@@ -218,7 +218,7 @@ def operation_body(operation: Operation) -> JsonObject:
     """Render "Polling Last Operation"."""
     body: JsonObject = {"state": operation.state.value}
     fields = {
-        "description": operation.description,
+        "description": operation.progress,
         "instance_usable": operation.instance_usable,
         "update_repeatable": operation.update_repeatable,
     }

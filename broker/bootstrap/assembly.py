@@ -97,6 +97,7 @@ def assemble(settings: Settings) -> Assembly:
         tags=EncryptedTags(keys),
         lease=settings.lease,
         retry_for=RETRY_STEPS_FOR,
+        go_on_for=settings.retry_for,
     )
     broker = Broker(
         catalog=settings.catalog,

@@ -46,6 +46,15 @@ class OperationState(StrEnum):
     FAILED = "failed"
 
 
+_DOING = {
+    OperationKind.PROVISION: "The database is being created.",
+    OperationKind.UPDATE: "The database is being changed.",
+    OperationKind.DEPROVISION: "The database is being deleted.",
+    OperationKind.BIND: "The credentials are being created.",
+    OperationKind.UNBIND: "The credentials are being revoked.",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class OriginatingIdentity:
     """Who asked, as the platform says (OSB API 2.17, "Originating Identity").
@@ -126,6 +135,13 @@ class Operation:
     error: str | None = None
     instance_usable: bool | None = None
     update_repeatable: bool | None = None
+
+    @property
+    def progress(self) -> str | None:
+        """What a user who polls is told: what is being done or waited for, or why it failed."""
+        if self.state is OperationState.IN_PROGRESS:
+            return self.description or _DOING[self.kind]
+        return self.description
 
     def succeeded(self) -> Operation:
         """Return this operation as it is once all its steps are done."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import structlog
@@ -15,42 +13,19 @@ import structlog
 from broker.domain import errors
 from broker.domain.instance import BindingKey
 from broker.domain.operation import Operation, OperationState, Work
+from broker.operations.lease import LeaseLost, kept, pauses
 from broker.operations.outcomes import explain, must_withdraw, record_failure, record_success
 from broker.operations.steps import Step, steps_of, withdraw
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
     from datetime import timedelta
     from uuid import UUID
 
     from broker.domain.catalog import Catalog
+    from broker.operations.lease import Lease
     from broker.service.ports import DatabaseSession, Servers, Store, Tags
 
 log = structlog.get_logger()
-
-_FIRST_DELAY = 0.05
-_LONGEST_DELAY = 2.0
-
-
-class LeaseLost(Exception):
-    """Another process has taken this operation over; whatever we did, it will see."""
-
-
-@dataclass(slots=True)
-class _Lease:
-    """Whether the operation is still ours.
-
-    Attributes:
-        until: Until when, by the monotonic clock, which goes on while a process is frozen.
-        lost: Another process has it.
-    """
-
-    until: float
-    lost: bool = False
-
-    def check(self) -> None:
-        if self.lost or time.monotonic() > self.until:
-            raise LeaseLost
 
 
 class OperationRunner:
@@ -65,6 +40,7 @@ class OperationRunner:
         tags: Tags,
         lease: timedelta,
         retry_for: timedelta,
+        go_on_for: timedelta,
     ) -> None:
         """Wire a runner.
 
@@ -75,6 +51,7 @@ class OperationRunner:
             tags: For the COMMENT of databases and roles.
             lease: How long we may stay silent before another process takes over.
             retry_for: How long an operation is repeated while its server is down, full or locked.
+            go_on_for: The same for one that is not waited for, but polled.
         """
         self._store = store
         self._servers = servers
@@ -82,28 +59,43 @@ class OperationRunner:
         self._tags = tags
         self._lease = lease
         self._retry_for = retry_for
+        self._go_on_for = go_on_for
         self._running: set[asyncio.Task[Operation]] = set()
 
-    async def run(self, work: Work, *, window: timedelta) -> Operation:
-        """Start a recorded operation and wait for its end, at most as long as the window."""
-        operation = work.operation
-        task = self._start(work)
-        done, _ = await asyncio.wait({task}, timeout=window.total_seconds())
-        if not done:
-            return operation
+    async def run(self, work: Work, *, window: timedelta, patient: bool) -> Operation:
+        """Start a recorded operation and wait for its end, at most as long as the window.
+
+        Args:
+            work: The operation, recorded and leased to us.
+            window: How long to wait; it goes on afterwards.
+            patient: Whether the caller will poll. Then a server that is down, full or locked makes
+                the operation take long instead of fail, and is not waited for here.
+        """
+        held_up = asyncio.Event() if patient else None
+        task = self._start(work, held_up)
+        waiting: set[asyncio.Task[Any]] = {task}
+        if held_up is not None:
+            waiting.add(asyncio.create_task(held_up.wait()))
+        await asyncio.wait(
+            waiting, timeout=window.total_seconds(), return_when=asyncio.FIRST_COMPLETED
+        )
+        for signal in waiting - {task}:
+            signal.cancel()
+        if not task.done():
+            return work.operation
         try:
             return task.result()
         except LeaseLost:
-            return await self.wait(operation, window=window)
+            return await self.wait(work.operation, window=window, patient=patient)
 
-    async def wait(self, operation: Operation, *, window: timedelta) -> Operation:
+    async def wait(self, operation: Operation, *, window: timedelta, patient: bool) -> Operation:
         """Wait for the end of an operation that some process runs, or take it over if none does."""
         async with self._store.transaction() as state:
             taken = await state.take_over(operation, token=uuid4(), lease=self._lease)
         if taken is not None:
             log.warning("operation taken over", operation=str(operation.id), kind=operation.kind)
-            return await self.run(await self._pick_up(taken), window=window)
-        for pause in _pauses(window):
+            return await self.run(await self._pick_up(taken), window=window, patient=patient)
+        for pause in pauses(window):
             latest = await self._store.operation(operation.id) or operation
             if latest.state is OperationState.FAILED:
                 raise _recorded_failure(latest)
@@ -130,7 +122,7 @@ class OperationRunner:
         if taken is None:
             return False
         log.warning("operation taken over", operation=str(taken.id), kind=taken.kind)
-        task = self._start(await self._pick_up(taken))
+        task = self._start(await self._pick_up(taken), asyncio.Event())
         await asyncio.wait({task})
         task.result()
         return True
@@ -153,8 +145,8 @@ class OperationRunner:
             await asyncio.wait(pending)
         return len(pending)
 
-    def _start(self, work: Work) -> asyncio.Task[Operation]:
-        task = asyncio.create_task(self._execute(work), name=str(work.operation.id))
+    def _start(self, work: Work, held_up: asyncio.Event | None) -> asyncio.Task[Operation]:
+        task = asyncio.create_task(self._execute(work, held_up), name=str(work.operation.id))
         self._running.add(task)
         task.add_done_callback(self._forget)
         return task
@@ -164,14 +156,14 @@ class OperationRunner:
         if not task.cancelled():
             task.exception()  # Marks it as seen when the request has given up waiting.
 
-    async def _execute(self, work: Work) -> Operation:
+    async def _execute(self, work: Work, held_up: asyncio.Event | None) -> Operation:
         operation = work.operation
         kind = operation.kind.value
         context = {"operation": str(operation.id), "kind": kind, **_subject(operation)}
-        async with self._heartbeat(operation) as lease:
+        async with kept(operation, store=self._store, lease=self._lease) as lease:
             try:
                 steps = steps_of(work, catalog=self._catalog, tags=self._tags)
-                await self._run_steps(work, steps, lease)
+                await self._run_steps(work, steps, lease, held_up)
             except LeaseLost:
                 log.warning("operation lost to another process", **context)
                 raise
@@ -208,8 +200,20 @@ class OperationRunner:
                 raise errors.Gone
             return Work(operation, instance, (binding,))
 
-    async def _run_steps(self, work: Work, steps: tuple[Step, ...], lease: _Lease) -> None:
+    async def _run_steps(
+        self,
+        work: Work,
+        steps: tuple[Step, ...],
+        lease: Lease,
+        held_up: asyncio.Event | None = None,
+    ) -> None:
         """Run steps under the lock of the database, from the first when they were held up.
+
+        Args:
+            work: The operation.
+            steps: What to do.
+            lease: Whether it is still ours.
+            held_up: Set when it takes longer than anybody should wait; ``None`` fails then.
 
         Raises:
             LeaseLost: The operation is not ours any more. If it was not when the lock was granted,
@@ -226,13 +230,19 @@ class OperationRunner:
                 await step.run(database)
 
         engine = self._servers.engine(work.instance.server)
-        for pause in _pauses(self._retry_for):
+        began = time.monotonic()
+        for pause in pauses(self._retry_for if held_up is None else self._go_on_for):
             lease.check()
             try:
                 await engine.exclusively(work.instance.database, run, confirm=confirm)
             except errors.TemporaryFailure as exc:
                 if pause is None:
                     raise
+                waited = time.monotonic() - began
+                if held_up is not None and waited > self._retry_for.total_seconds():
+                    held_up.set()
+                    with suppress(errors.BrokerError):
+                        await self._store.describe(work.operation, exc.description)
                 log.info(
                     "operation will be tried again",
                     operation=str(work.operation.id),
@@ -242,7 +252,7 @@ class OperationRunner:
             else:
                 return
 
-    async def _fail(self, work: Work, reason: errors.BrokerError, lease: _Lease) -> None:
+    async def _fail(self, work: Work, reason: errors.BrokerError, lease: Lease) -> None:
         """Record a failure, having taken back what a refused provision has made so far."""
         lease.check()
         withdrawn = must_withdraw(work, reason)
@@ -257,40 +267,6 @@ class OperationRunner:
             await state.instance(work.instance.key)
             if await state.finish_operation(work.operation.failed(reason)):
                 await record_failure(state, work, withdrawn=withdrawn)
-
-    @asynccontextmanager
-    async def _heartbeat(self, operation: Operation) -> AsyncIterator[_Lease]:
-        """Extend the lease for as long as the body runs."""
-        seconds = self._lease.total_seconds()
-        lease = _Lease(until=time.monotonic() + seconds)
-
-        async def beat() -> None:
-            while not lease.lost:
-                await asyncio.sleep(seconds / 3)
-                asked = time.monotonic()
-                try:
-                    lease.lost = not await self._store.extend_lease(operation, lease=self._lease)
-                except errors.BrokerError as exc:
-                    log.warning("lease not extended", reason=exc.description)
-                else:
-                    lease.until = asked + seconds
-
-        heartbeat = asyncio.create_task(beat())
-        try:
-            yield lease
-        finally:
-            heartbeat.cancel()
-
-
-def _pauses(limit: timedelta) -> Iterator[float | None]:
-    """Yield growing, jittered pauses in seconds, up to the limit in all; ``None`` ends them."""
-    deadline = time.monotonic() + limit.total_seconds()
-    delay = _FIRST_DELAY
-    while (left := deadline - time.monotonic()) > 0:
-        # Jitter only spreads retries; it keeps no secret.
-        yield min(delay * random.uniform(0.5, 1), left)  # noqa: S311
-        delay = min(delay * 2, _LONGEST_DELAY)
-    yield None
 
 
 def _recorded_failure(operation: Operation) -> errors.BrokerError:

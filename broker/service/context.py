@@ -128,9 +128,9 @@ async def carry_out(
     window = broker.window * (0 if plan is not None and plan.asynchronous else 1)
     match task:
         case Work():
-            latest = await broker.runner.run(task, window=window)
+            latest = await broker.runner.run(task, window=window, patient=accepts_incomplete)
         case Operation():
-            latest = await broker.runner.wait(task, window=window)
+            latest = await broker.runner.wait(task, window=window, patient=accepts_incomplete)
     if latest.state is OperationState.SUCCEEDED:
         return Outcome(Progress.DONE)
     if accepts_incomplete:
@@ -176,7 +176,7 @@ async def unblocking(broker: Broker) -> AsyncIterator[Blockers]:
     except ConcurrencyError:
         for operation in blockers.operations:
             with suppress(BrokerError):
-                await broker.runner.wait(operation, window=timedelta(0))
+                await broker.runner.wait(operation, window=timedelta(0), patient=True)
         raise
 
 

@@ -204,6 +204,9 @@ class Store(Protocol):
     async def holds_lease(self, operation: Operation) -> bool:
         """Tell whether an operation is in progress and still ours; locks nothing."""
 
+    async def describe(self, operation: Operation, description: str) -> None:
+        """Let whoever polls an operation of ours know what it is waiting for."""
+
     async def finish(self, operation: Operation, status: Status | None) -> bool:
         """Record the end of an operation and what has become of its instance or binding.
 
@@ -240,8 +243,14 @@ class Tags(Protocol):
 class Runner(Protocol):
     """Carries out recorded operations."""
 
-    async def run(self, work: Work, *, window: timedelta) -> Operation:
+    async def run(self, work: Work, *, window: timedelta, patient: bool) -> Operation:
         """Start a recorded operation and wait for its end, at most as long as the window.
+
+        Args:
+            work: The operation, recorded and leased to us.
+            window: How long to wait; it goes on afterwards.
+            patient: Whether the caller will poll. Then a server that is down, full or locked makes
+                the operation take long instead of fail, and is not waited for here.
 
         Returns:
             The operation as it is then: finished, or still in progress.
@@ -250,5 +259,5 @@ class Runner(Protocol):
             BrokerError: It failed within the window.
         """
 
-    async def wait(self, operation: Operation, *, window: timedelta) -> Operation:
+    async def wait(self, operation: Operation, *, window: timedelta, patient: bool) -> Operation:
         """Wait for the end of an operation that some process runs; otherwise like ``run``."""

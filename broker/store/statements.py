@@ -138,6 +138,9 @@ _outcome = {
 ADD_OPERATION = select(_transaction, _functions.defer_takeover(_added.c.id, _added.c.lease_until))
 EXTEND_LEASE = update(operations).where(_held).values(lease_until=_lease_end)
 HELD = select(true()).where(_held)
+DESCRIBE_OPERATION = (
+    update(operations).where(_held).values(description=bindparam("description", type_=Text))
+)
 TAKE_OVER = (
     update(operations)
     .where(

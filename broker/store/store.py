@@ -168,6 +168,11 @@ class PostgresStore:
         """Tell whether an operation is in progress and still ours; locks nothing."""
         return await self._row(sql.HELD, rows.holder_key(operation)) is not None
 
+    async def describe(self, operation: Operation, description: str) -> None:
+        """Let whoever polls an operation of ours know what it is waiting for."""
+        values = {"description": description, **rows.holder_key(operation)}
+        await self._execute(sql.DESCRIBE_OPERATION, values)
+
     async def finish(self, operation: Operation, status: Status | None) -> bool:
         """Record the end of an operation and what has become of its instance or binding.
 

@@ -242,7 +242,10 @@ async def test_a_deletion_halts_what_somebody_works_on(
             await state.add_operation(bind, lease=AT_WORK)
     refused = kubernetes.update(instance, plan_id=BIG)
     assert (refused.status_code, refused.json()["error"]) == (422, "ConcurrencyError")
-    assert kubernetes.poll(instance, binds[0].binding_id).json() == {"state": "in progress"}
+    assert kubernetes.poll(instance, binds[0].binding_id).json() == {
+        "state": "in progress",
+        "description": "The credentials are being created.",
+    }
     assert kubernetes.unbind(instance, binds[0].binding_id or "").status_code == 200
     assert kubernetes.deprovision(instance).status_code == 200
     for bind in binds:
@@ -269,7 +272,10 @@ async def test_nothing_is_done_to_an_instance_in_the_making(
     assert kubernetes.fetch(key).status_code == 404
     assert kubernetes.unbind(key, new_id()).status_code == 410
     waiting = kubernetes.poll(key)
-    assert waiting.json() == {"state": "in progress"}
+    assert waiting.json() == {
+        "state": "in progress",
+        "description": "The database is being created.",
+    }
 
 
 async def test_what_is_being_deleted_is_left_alone(

@@ -104,7 +104,7 @@ class Replica:
 
     async def carry_out(self, kind: OperationKind, life: Life) -> None:
         """Record an operation and see it through."""
-        await self.runner.run(await self.record(kind, life), window=WINDOW)
+        await self.runner.run(await self.record(kind, life), window=WINDOW, patient=False)
 
     async def clean(self, life: Life) -> None:
         """Take away from the server whatever there is, without a record."""
@@ -160,6 +160,7 @@ async def a_replica(
         tags=tags,
         lease=lease,
         retry_for=RETRY_FOR,
+        go_on_for=RETRY_FOR,
     )
     await engine.open()
     yield Replica(store, engine, runner, tags)

@@ -100,7 +100,7 @@ async def test_halted_while_it_waited_for_the_lock(
     work = await replica.record(kind, life, lease=EXPIRED)
     async with await AsyncConnection.connect(postgres.broker_dsn(), autocommit=True) as holder:
         await holder.execute(statements.LOCK, [statements.lock_key(life.instance.database)])
-        waiting = asyncio.create_task(replica.runner.run(work, window=WINDOW))
+        waiting = asyncio.create_task(replica.runner.run(work, window=WINDOW, patient=False))
         await until(lambda: someone_waits_for(superuser, life.instance.database))
         await halt(replica, work.operation)
     with pytest.raises(TemporaryFailure, match="Halted by a test"):
@@ -135,7 +135,7 @@ async def test_halted_between_its_steps(
 
         monkeypatch.setattr(runner_module, "steps_of", with_a_slow_step)
         work = await replica.record(OperationKind.PROVISION, life, lease=EXPIRED)
-        working = asyncio.create_task(replica.runner.run(work, window=WINDOW))
+        working = asyncio.create_task(replica.runner.run(work, window=WINDOW, patient=False))
         await at_work.wait()
         await halt(replica, work.operation)
         with pytest.raises(TemporaryFailure, match="Halted by a test"):
