@@ -1,0 +1,1 @@
+"""Faults, injected into the real program: what a client was told stays true."""

@@ -1,0 +1,88 @@
+"""One request of each kind, with what it needs beforehand and what it leads to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from broker.domain.operation import OperationKind
+from tests.support.catalog import BIG, SERVICE, SMALL
+from tests.support.faults_platform import path
+from tests.support.faults_waiting import PATIENCE
+from tests.support.platform import new_id
+
+if TYPE_CHECKING:
+    import httpx
+
+    from tests.support.faults_platform import PatientPlatform
+
+EXTENSIONS = {"extensions": ["hstore"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that changes something.
+
+    Attributes:
+        kind: The kind of operation it leads to.
+        instance: On which instance.
+        binding: On which binding of it, for bind and unbind.
+    """
+
+    kind: str
+    instance: str
+    binding: str | None
+
+    @classmethod
+    async def prepared(cls, platform: PatientPlatform, kind: str) -> Request:
+        """Make what a request of this kind needs, with a bystander that it must not touch."""
+        instance, binding = new_id(), new_id()
+        if kind != OperationKind.PROVISION:
+            await platform.provision(instance)
+            await platform.bind(instance, new_id())
+        if kind == OperationKind.UNBIND:
+            await platform.bind(instance, binding)
+        named = kind in {OperationKind.BIND, OperationKind.UNBIND}
+        return cls(kind, instance, binding if named else None)
+
+    async def sent_once(
+        self, platform: PatientPlatform, *, within: float = PATIENCE, **query: str
+    ) -> httpx.Response | None:
+        """Send it, once; ``None`` when there was no answer."""
+        method, body, named = "PUT", {"service_id": SERVICE, "plan_id": SMALL}, {}
+        match self.kind:
+            case OperationKind.UPDATE:
+                method = "PATCH"
+                fields: dict[str, Any] = {"plan_id": BIG, "parameters": EXTENSIONS}
+                return await platform.once(
+                    method,
+                    path(self.instance),
+                    json={**body, **fields},
+                    params=query,
+                    within=within,
+                )
+            case OperationKind.DEPROVISION | OperationKind.UNBIND:
+                method, named = "DELETE", body
+        where = path(self.instance, self.binding)
+        return await platform.once(
+            method,
+            where,
+            json=None if named else body,
+            params={**named, **query},
+            within=within,
+        )
+
+    async def settled(self, platform: PatientPlatform) -> httpx.Response:
+        """Repeat it until its fate is known."""
+        binding = self.binding or ""
+        match self.kind:
+            case OperationKind.PROVISION:
+                return await platform.provision(self.instance)
+            case OperationKind.UPDATE:
+                return await platform.update(self.instance, BIG, EXTENSIONS)
+            case OperationKind.DEPROVISION:
+                return await platform.deprovision(self.instance)
+            case OperationKind.BIND:
+                return await platform.bind(self.instance, binding)
+            case _:
+                return await platform.unbind(self.instance, binding)

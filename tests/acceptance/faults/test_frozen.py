@@ -1,0 +1,99 @@
+"""A replica that stands still past its lease and then goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from broker.domain.operation import OperationKind
+from tests.acceptance.faults.boundaries import boundaries
+from tests.acceptance.faults.requests import Request
+from tests.support.failing_broker import Action, Boundary
+from tests.support.faults_platform import CREATED, DELETED
+
+if TYPE_CHECKING:
+    import httpx
+
+    from tests.support.faults_fleet import Fleet
+    from tests.support.faults_platform import PatientPlatform
+
+UNLOCKED = [
+    (kind, boundary)
+    for kind, boundary in boundaries()
+    if boundary in {Boundary.RECORDED, Boundary.FINISHING, Boundary.FINISHED}
+    and (kind, boundary) != (OperationKind.UPDATE, Boundary.FINISHING)
+]
+"""Where it keeps nobody from the database or from its rows while it stands still."""
+
+
+@pytest.mark.parametrize(("kind", "boundary"), UNLOCKED)
+async def test_a_replica_that_wakes_up_late_changes_nothing(
+    fleet: Fleet, kind: str, boundary: str
+) -> None:
+    """While it stands still another replica does the work; once it goes on, all stays as it is."""
+    async with fleet.platform() as platform, fleet.platform(fleet.failing) as slow:
+        request = await Request.prepared(platform, kind)
+        late = await frozen(fleet, slow, request, boundary)
+        assert (await request.settled(platform)).status_code in CREATED | DELETED
+        fleet.failing.thaw()
+        answer = await late
+        assert answer is not None
+        assert answer.status_code in CREATED | DELETED, answer.text
+    await fleet.agrees()
+
+
+@pytest.mark.parametrize(
+    ("kind", "boundary"),
+    [found for found in UNLOCKED if found[0] in {OperationKind.PROVISION, OperationKind.BIND}],
+)
+async def test_a_replica_that_wakes_up_late_brings_nothing_back(
+    fleet: Fleet, kind: str, boundary: str
+) -> None:
+    """What was deleted while it stood still is not made again."""
+    async with fleet.platform() as platform, fleet.platform(fleet.failing) as slow:
+        request = await Request.prepared(platform, kind)
+        late = await frozen(fleet, slow, request, boundary)
+        if request.binding is None:
+            await platform.deprovision(request.instance)
+        else:
+            await platform.unbind(request.instance, request.binding)
+        await fleet.agrees()
+        fleet.failing.thaw()
+        assert await late is not None
+    await fleet.agrees()
+
+
+@pytest.mark.parametrize(
+    ("kind", "boundary"),
+    [found for found in boundaries() if found[1] not in {*Boundary}],
+)
+async def test_a_replica_that_stands_still_with_the_lock(
+    fleet: Fleet, kind: str, boundary: str
+) -> None:
+    """Whoever takes over waits for the lock; the late one gives it back and changes nothing."""
+    async with fleet.platform() as platform, fleet.platform(fleet.failing) as slow:
+        request = await Request.prepared(platform, kind)
+        late = await frozen(fleet, slow, request, boundary)
+        lease = await fleet.lease_of(request.instance)
+        again = asyncio.create_task(request.settled(platform))
+        await fleet.taken_over(request.instance, lease)
+        fleet.failing.thaw()
+        assert (await again).status_code in CREATED | DELETED
+        answer = await late
+        assert answer is not None
+        assert answer.status_code in CREATED | DELETED, answer.text
+    await fleet.agrees()
+
+
+async def frozen(
+    fleet: Fleet, slow: PatientPlatform, request: Request, boundary: str
+) -> asyncio.Task[httpx.Response | None]:
+    """Have the failing replica stand still at a boundary; return the request it works on."""
+    await fleet.arm(request.kind, boundary, Action.HOLD)
+    sent = asyncio.create_task(request.sent_once(slow))
+    await fleet.reached()
+    fleet.failing.freeze()
+    fleet.failpoints.disarm()
+    return sent

@@ -1,0 +1,57 @@
+"""The answer to COMMIT gets lost between a replica and its state database."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.acceptance.faults.requests import Request
+from tests.integration.store.test_lost_commit import Fault, through_proxy
+from tests.support.failing_broker import Action, Boundary, Failpoint
+from tests.support.faults_platform import CREATED, DELETED
+from tests.support.faults_replica import Replica
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.integration.store.test_lost_commit import Proxy
+    from tests.support.faults_fleet import Fleet
+
+
+@pytest.fixture
+async def proxied(fleet: Fleet, tmp_path: Path) -> AsyncIterator[tuple[Proxy, Replica]]:
+    """Return a proxy, and a replica that reaches its state database through it."""
+    async with through_proxy(fleet.state_dsn) as (proxy, dsn):
+        replica = Replica(
+            "proxied",
+            {**fleet.environ, "PGBROKER_STATE_DSN": dsn},
+            tmp_path / "proxied.log",
+            failpoints=fleet.failpoints.directory,
+        )
+        await replica.start()
+        yield proxy, replica
+        replica.kill()
+
+
+@pytest.mark.parametrize("kind", ["provision", "bind", "update", "unbind", "deprovision"])
+async def test_a_recording_whose_acknowledgement_is_lost(
+    fleet: Fleet, proxied: tuple[Proxy, Replica], kind: str
+) -> None:
+    """The replica finds out that it was committed, and goes on: the caller notices nothing."""
+    proxy, replica = proxied
+    async with fleet.platform() as platform, fleet.platform(replica) as unlucky:
+        request = await Request.prepared(platform, kind)
+        fleet.failpoints.arm(Failpoint(kind, Boundary.RECORDING, Action.HOLD))
+        sent = asyncio.create_task(request.sent_once(unlucky))
+        await fleet.reached()
+        proxy.fault = Fault.ANSWER_LOST
+        fleet.failpoints.disarm()
+        answer = await sent
+        assert proxy.struck.is_set()
+        assert answer is not None
+        assert answer.status_code in CREATED | DELETED, answer.text
+        await request.settled(platform)
+    await fleet.agrees()

@@ -1,0 +1,233 @@
+"""The invariant: state, server catalogs, and what the clients were told agree exactly.
+
+Belongs here: looking at all three, and saying in words where they differ.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from broker.domain.instance import BindingKey, InstanceKey
+from broker.store import EncryptedTags, KeyRing
+from tests.support.faults_waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import LiteralString
+
+    from tests.support.faults_platform import Ledger
+    from tests.support.postgres import PostgresServer
+
+_PLATFORM = "default"
+
+_INSTANCES: LiteralString = (
+    "SELECT instance_id, plan_id, parameters, database, owner, extensions, status, tag_key_id"
+    " FROM pgbroker.instances"
+)
+_BINDINGS: LiteralString = "SELECT instance_id, binding_id, login, status FROM pgbroker.bindings"
+_IN_PROGRESS: LiteralString = (
+    "SELECT kind, instance_id, binding_id FROM pgbroker.operations WHERE state = 'in progress'"
+)
+_DATABASES: LiteralString = (
+    "SELECT datname AS name, shobj_description(oid, 'pg_database') AS tag,"
+    " datallowconn AS open, datconnlimit AS connections FROM pg_database"
+)
+_ROLES: LiteralString = (
+    "SELECT rolname AS name, shobj_description(oid, 'pg_authid') AS tag,"
+    " rolcanlogin AS login, rolconnlimit AS connections FROM pg_roles WHERE rolname !~ '^pg_'"
+)
+_EXTENSIONS: LiteralString = "SELECT extname FROM pg_extension WHERE extname <> 'plpgsql'"
+_LOCKS: LiteralString = "SELECT count(*) AS held FROM pg_locks WHERE locktype = 'advisory'"
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Everything there is at one moment."""
+
+    instances: dict[str, dict[str, Any]]
+    bindings: dict[tuple[str, str], dict[str, Any]]
+    in_progress: list[dict[str, Any]]
+    databases: dict[str, dict[str, Any]]
+    roles: dict[str, dict[str, Any]]
+
+
+_NOTHING = _Seen({}, {}, [], {}, {})
+
+
+class Agreement:
+    """Compares what is there with what was told.
+
+    Args:
+        postgres: Holds the tenants, of nobody else.
+        state_dsn: The state database.
+        keys: The brokers' encryption keys.
+        connections: The connection limit of a database, by plan id.
+    """
+
+    def __init__(
+        self,
+        postgres: PostgresServer,
+        state_dsn: str,
+        keys: KeyRing,
+        *,
+        connections: dict[str, int],
+    ) -> None:
+        self._postgres = postgres
+        self._state_dsn = state_dsn
+        self._tags = EncryptedTags(keys)
+        self._connections = connections
+        self._before = _NOTHING
+
+    async def begin(self) -> None:
+        """Leave out what is there now: it is not of this test's making."""
+        self._before = _NOTHING
+        self._before = await self._look()
+
+    async def settle(self) -> None:
+        """Wait until no operation is in progress and no lock of a database is held."""
+
+        async def settled() -> bool:
+            async with await _connect(self._state_dsn) as state:
+                in_progress = await _rows(state, _IN_PROGRESS)
+            async with await _connect(self._postgres.superuser_dsn()) as server:
+                (locks,) = await _rows(server, _LOCKS)
+            return not in_progress and locks["held"] == 0
+
+        await until(settled, what="every operation ends")
+
+    async def differences(self, ledger: Ledger) -> list[str]:
+        """Return what does not agree, in words; nothing when all does."""
+        seen = await self._look()
+        return [
+            *_compare("the state's instances", seen.instances, ledger.instances),
+            *_compare("the state's bindings", seen.bindings, ledger.bindings),
+            *(f"in progress: {operation}" for operation in seen.in_progress),
+            *self._of_instances(seen, ledger),
+            *self._of_server(seen),
+            *await self._of_extensions(seen),
+            *await _of_logins(ledger),
+        ]
+
+    def _of_instances(self, seen: _Seen, ledger: Ledger) -> Iterator[str]:
+        for instance_id, row in seen.instances.items():
+            known = ledger.instances.get(instance_id)
+            if row["status"] != "ready":
+                yield f"instance {instance_id} is {row['status']}"
+            if known is None:
+                continue
+            if row["plan_id"] != known.plan_id:
+                yield f"instance {instance_id} has plan {row['plan_id']}, not {known.plan_id}"
+            if row["parameters"] != known.parameters:
+                yield f"instance {instance_id} has {row['parameters']}, not {known.parameters}"
+        for key, row in seen.bindings.items():
+            told = ledger.bindings.get(key)
+            if row["status"] != "ready":
+                yield f"binding {key} is {row['status']}"
+            if told is not None and told["username"] != row["login"]:
+                yield f"binding {key} has the login {row['login']}, not {told['username']}"
+
+    def _of_server(self, seen: _Seen) -> Iterator[str]:
+        databases, roles = {}, {}
+        for instance_id, row in seen.instances.items():
+            key = InstanceKey(_PLATFORM, instance_id)
+            tag = self._tags.instance(key, row["tag_key_id"])
+            limit = self._connections[row["plan_id"]]
+            databases[row["database"]] = {"tag": tag, "open": True, "connections": limit}
+            roles[row["database"]] = {"tag": tag, "login": False, "connections": -1}
+            roles[row["owner"]] = {"tag": tag, "login": False, "connections": limit}
+        for (instance_id, binding_id), row in seen.bindings.items():
+            owner = seen.instances[instance_id]
+            binding = BindingKey(InstanceKey(_PLATFORM, instance_id), binding_id)
+            tag = self._tags.binding(binding, owner["tag_key_id"])
+            roles[row["login"]] = {"tag": tag, "login": True}
+        yield from _compare("the server's databases", seen.databases, databases)
+        yield from _compare("the server's roles", seen.roles, roles)
+        for there, expected in ((seen.databases, databases), (seen.roles, roles)):
+            for name in there.keys() & expected.keys():
+                for what, value in expected[name].items():
+                    if there[name][what] != value:
+                        yield f"{name}: {what} is {there[name][what]!r}, not {value!r}"
+
+    async def _of_extensions(self, seen: _Seen) -> list[str]:
+        differences = []
+        for instance_id, row in seen.instances.items():
+            if row["database"] not in seen.databases:
+                continue
+            async with await _connect(self._postgres.superuser_dsn(row["database"])) as database:
+                there = {found["extname"] for found in await _rows(database, _EXTENSIONS)}
+            if there != set(row["extensions"]):
+                differences.append(f"{instance_id} has {there}, not {row['extensions']}")
+        return differences
+
+    async def _look(self) -> _Seen:
+        async with await _connect(self._state_dsn) as state:
+            instances = await _rows(state, _INSTANCES)
+            bindings = await _rows(state, _BINDINGS)
+            in_progress = await _rows(state, _IN_PROGRESS)
+        async with await _connect(self._postgres.superuser_dsn()) as server:
+            databases, roles = await _rows(server, _DATABASES), await _rows(server, _ROLES)
+        before = self._before
+        return _Seen(
+            _new(((row["instance_id"], row) for row in instances), before.instances),
+            _new(
+                (((row["instance_id"], row["binding_id"]), row) for row in bindings),
+                before.bindings,
+            ),
+            [row for row in in_progress if row not in before.in_progress],
+            _new(((row["name"], row) for row in databases), before.databases),
+            _new(((row["name"], row) for row in roles), before.roles),
+        )
+
+
+async def logs_in(credentials: dict[str, Any]) -> bool:
+    """Tell whether credentials let somebody in."""
+    try:
+        async with await psycopg.AsyncConnection.connect(
+            credentials["uri"], autocommit=True, connect_timeout=10
+        ) as connection:
+            await connection.execute("SELECT 1")
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+async def _of_logins(ledger: Ledger) -> list[str]:
+    valid = await asyncio.gather(*map(logs_in, ledger.bindings.values()))
+    revoked = await asyncio.gather(*map(logs_in, ledger.revoked))
+    return [
+        *(
+            f"{key} cannot log in"
+            for key, works in zip(ledger.bindings, valid, strict=True)
+            if not works
+        ),
+        *(
+            f"revoked {gone['username']} logs in"
+            for gone, works in zip(ledger.revoked, revoked, strict=True)
+            if works
+        ),
+    ]
+
+
+def _compare(what: str, there: Iterable[Any], expected: Iterable[Any]) -> Iterator[str]:
+    found, wanted = set(there), set(expected)
+    yield from (f"{what} have {surplus!r}, and nobody owns it" for surplus in found - wanted)
+    yield from (f"{what} lack {missing!r}" for missing in wanted - found)
+
+
+def _new(pairs: Iterable[tuple[Any, dict[str, Any]]], before: dict[Any, Any]) -> dict[Any, Any]:
+    return {key: row for key, row in pairs if key not in before}
+
+
+async def _connect(dsn: str) -> psycopg.AsyncConnection[dict[str, Any]]:
+    return await psycopg.AsyncConnection.connect(dsn, autocommit=True, row_factory=dict_row)
+
+
+async def _rows(
+    connection: psycopg.AsyncConnection[dict[str, Any]], query: LiteralString
+) -> list[dict[str, Any]]:
+    return await (await connection.execute(query)).fetchall()

@@ -1,0 +1,244 @@
+"""A platform that does not give up, and remembers what it was told.
+
+Belongs here: requests that are repeated until their fate is known, the way the specification wants
+platforms to (OSB API 2.17, "Orphan Mitigation", "Blocking Operations"), and the record of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
+
+import httpx
+
+from tests.support.catalog import SERVICE, SMALL
+from tests.support.faults_waiting import PATIENCE
+from tests.support.process import PASSWORD, USERNAME
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from tests.support.faults_replica import Replica
+
+CREATED = frozenset({httpx.codes.OK, httpx.codes.CREATED})
+DELETED = frozenset({httpx.codes.OK, httpx.codes.GONE})
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
+
+
+@dataclass(slots=True)
+class Known:
+    """An instance as the platform knows it.
+
+    Attributes:
+        plan_id: Its plan.
+        parameters: All that were given, the updates merged in.
+    """
+
+    plan_id: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What platforms were told, and what follows from it.
+
+    Attributes:
+        instances: That exist, by id.
+        bindings: Credentials of those that exist, by instance and binding id.
+        revoked: Credentials that were handed out and must not work any more.
+    """
+
+    instances: dict[str, Known] = field(default_factory=dict)
+    bindings: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict, repr=False)
+    revoked: list[dict[str, Any]] = field(default_factory=list, repr=False)
+
+    def deleted(self, instance: str, binding: str | None = None) -> None:
+        """Remember that an instance with all its bindings is gone, or one of its bindings."""
+        gone = [key for key in self.bindings if key[0] == instance and binding in {None, key[1]}]
+        self.revoked += [self.bindings.pop(key) for key in gone]
+        if binding is None:
+            self.instances.pop(instance, None)
+
+
+class PatientPlatform:
+    """Asks any replica that answers, again and again, until it knows.
+
+    Args:
+        replicas: Of one broker.
+        ledger: What was told so far.
+        rng: Chooses the replica, and spreads repetitions.
+        asynchronous: Send ``accepts_incomplete=true`` and poll.
+    """
+
+    def __init__(
+        self,
+        replicas: Sequence[Replica],
+        ledger: Ledger | None = None,
+        *,
+        rng: Random | None = None,
+        asynchronous: bool = False,
+    ) -> None:
+        self.replicas = replicas
+        self.ledger = ledger or Ledger()
+        self.rng = rng or Random(0)  # noqa: S311 -- it keeps no secret
+        self.asynchronous = asynchronous
+        self._http = httpx.AsyncClient(
+            auth=httpx.BasicAuth(USERNAME, PASSWORD),
+            headers={"X-Broker-API-Version": "2.17"},
+            timeout=PATIENCE,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._http.aclose()
+
+    async def provision(
+        self, instance: str, plan: str = SMALL, parameters: dict[str, Any] | None = None
+    ) -> httpx.Response:
+        """Provision until it is there, or refused."""
+        body = {"service_id": SERVICE, "plan_id": plan, "parameters": parameters or {}}
+        response = await self.settled("PUT", path(instance), json=body)
+        if response.status_code in CREATED:
+            self.ledger.instances[instance] = Known(plan, dict(parameters or {}))
+        return response
+
+    async def update(
+        self, instance: str, plan: str | None = None, parameters: dict[str, Any] | None = None
+    ) -> httpx.Response:
+        """Update until it is done, or refused."""
+        body: dict[str, Any] = {"service_id": SERVICE}
+        if plan is not None:
+            body["plan_id"] = plan
+        if parameters is not None:
+            body["parameters"] = parameters
+        response = await self.settled("PATCH", path(instance), json=body)
+        if response.status_code in CREATED:
+            known = self.ledger.instances[instance]
+            known.plan_id = plan or known.plan_id
+            known.parameters |= parameters or {}
+        return response
+
+    async def bind(
+        self, instance: str, binding: str, predecessor: str | None = None
+    ) -> httpx.Response:
+        """Bind, or rotate, until the credentials are there, or refused."""
+        plan = self.ledger.instances[instance].plan_id
+        body = {"service_id": SERVICE, "plan_id": plan}
+        if predecessor is not None:
+            body["predecessor_binding_id"] = predecessor
+        response = await self.settled("PUT", path(instance, binding), json=body)
+        if response.status_code in CREATED:
+            self.ledger.bindings[instance, binding] = response.json()["credentials"]
+        return response
+
+    async def unbind(self, instance: str, binding: str) -> httpx.Response:
+        """Unbind until it is gone, or refused."""
+        return await self._delete(instance, binding)
+
+    async def deprovision(self, instance: str, plan: str | None = None) -> httpx.Response:
+        """Deprovision until it is gone, or refused.
+
+        Args:
+            instance: Its id.
+            plan: For an instance that nobody was told exists.
+        """
+        return await self._delete(instance, plan=plan)
+
+    async def _delete(
+        self, instance: str, binding: str | None = None, *, plan: str | None = None
+    ) -> httpx.Response:
+        known = self.ledger.instances.get(instance, Known(plan or SMALL))
+        named = {"service_id": SERVICE, "plan_id": known.plan_id}
+        response = await self.settled("DELETE", path(instance, binding), params=named)
+        if response.status_code in DELETED:
+            self.ledger.deleted(instance, binding)
+        return response
+
+    async def settled(
+        self,
+        method: str,
+        where: str,
+        *,
+        json: dict[str, Any] | None = None,
+        params: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        """Repeat a request until its fate is known: nothing but 2xx and refusals are an answer."""
+        asked = dict(params or {})
+        if self.asynchronous:
+            asked["accepts_incomplete"] = "true"
+        pause = _FIRST_PAUSE
+        async with asyncio.timeout(2 * PATIENCE):
+            while True:
+                response = await self.once(method, where, json=json, params=asked)
+                if response is not None and response.status_code == httpx.codes.ACCEPTED:
+                    await self._polled(where, response.json().get("operation"))
+                elif response is not None and is_answer(response):
+                    return response
+                await asyncio.sleep(pause * self.rng.uniform(0.5, 1))
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def once(
+        self,
+        method: str,
+        where: str,
+        *,
+        json: dict[str, Any] | None = None,
+        params: dict[str, str] | None = None,
+        within: float = PATIENCE,
+    ) -> httpx.Response | None:
+        """Send one request to a replica that listens.
+
+        Returns:
+            Its answer; ``None`` when there was none, so that nobody knows what became of it.
+        """
+        for replica in self.rng.sample(self.replicas, len(self.replicas)):
+            try:
+                return await self._http.request(
+                    method, replica.url + where, json=json, params=params, timeout=within
+                )
+            except httpx.ConnectError:
+                continue
+            except httpx.TransportError:
+                return None
+        return None
+
+    async def _polled(self, where: str, operation: str | None) -> None:
+        """Poll until an operation is over, or its poll is no longer answered."""
+        params = {} if operation is None else {"operation": operation}
+        pause = _FIRST_PAUSE
+        while True:
+            response = await self.once("GET", f"{where}/last_operation", params=params)
+            if response is not None and is_answer(response):
+                over = response.status_code != httpx.codes.OK
+                if over or response.json()["state"] != "in progress":
+                    return
+            await asyncio.sleep(pause * self.rng.uniform(0.5, 1))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def is_answer(response: httpx.Response) -> bool:
+    """Tell whether a response settles a request: a platform repeats it otherwise."""
+    if response.is_server_error:
+        return False
+    return not (
+        response.status_code == httpx.codes.UNPROCESSABLE_ENTITY
+        and response.json().get("error") == "ConcurrencyError"
+    )
+
+
+def path(instance: str, binding: str | None = None) -> str:
+    """Return the path of an instance or binding."""
+    location = f"/v2/service_instances/{quote(instance, safe='')}"
+    return location if binding is None else f"{location}/service_bindings/{quote(binding, safe='')}"
