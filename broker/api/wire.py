@@ -205,7 +205,9 @@ def bind_body(view: BindingView | None) -> JsonObject:
     moments = {"expires_at": binding.expires_at, "renew_before": binding.renew_before}
     metadata = {name: timestamp(moment) for name, moment in moments.items() if moment is not None}
     endpoint = {"host": view.endpoint.host, "ports": [str(view.endpoint.port)], "protocol": "tcp"}
-    body: JsonObject = {"credentials": view.credentials, "endpoints": [endpoint]}
+    body: JsonObject = {"endpoints": [endpoint]}
+    if view.credentials is not None:
+        body["credentials"] = view.credentials
     return {"metadata": metadata, **body} if metadata else body
 
 

@@ -67,6 +67,11 @@ class DatabaseOptions:
     data_checksums: bool = False
 
 
+def comment(tag: str, record: str | None) -> str:
+    """Put the COMMENT on a role together: the tag is its first word, whatever follows."""
+    return tag if record is None else f"{tag} {record}"
+
+
 @dataclass(frozen=True, slots=True)
 class DatabaseSpec:
     """One tenant database.
@@ -79,6 +84,8 @@ class DatabaseSpec:
         limits: The plan's limits.
         extensions: Extensions to have, by name.
         options: How to create it.
+        record: What its instance is, sealed: follows the tag in the comment on the owner role, for
+            a broker whose state was lost. Of no consequence where the database is dropped.
     """
 
     name: str
@@ -87,6 +94,12 @@ class DatabaseSpec:
     limits: Limits
     extensions: tuple[str, ...] = ()
     options: DatabaseOptions = field(default_factory=DatabaseOptions)
+    record: str | None = None
+
+    @property
+    def owner_comment(self) -> str:
+        """What ``COMMENT ON ROLE`` says of the owner role."""
+        return comment(self.tag, self.record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +130,9 @@ class LoginSpec:
         access: Member of the owner role, or of the read-only one.
         verifier: The SCRAM verifier.
         limits: The plan's limits; those per login apply.
-        tag: What ``COMMENT ON ROLE`` says.
+        tag: What ``COMMENT ON ROLE`` begins with.
         valid_until: When PostgreSQL stops accepting the password.
+        record: What its binding is, sealed: follows the tag in the comment.
     """
 
     name: str
@@ -129,11 +143,17 @@ class LoginSpec:
     limits: Limits
     tag: str
     valid_until: datetime | None = None
+    record: str | None = None
 
     @property
     def group(self) -> str:
         """The role whose privileges this login uses."""
         return self.owner if self.access is Access.WRITE else self.database
+
+    @property
+    def comment(self) -> str:
+        """What ``COMMENT ON ROLE`` says."""
+        return comment(self.tag, self.record)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Each function returns what to do next, or raises the refusal.
 
 ============== =====================================================================
 ``Create``     nothing is there: record it and make it
-``Retry``      the same was asked for before and failed: run it again
+``Retry``      the same was asked for before and failed, or its password is lost: run it again
 ``Await``      the same is in progress: wait for it, or answer that it is
 ``Replay``     the same was done before: answer as then, do nothing
 ``Halt``       something is in progress that this request puts an end to
@@ -45,7 +45,7 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The same was asked for before and failed: run it again."""
+    """The same was asked for before and failed, or its password is lost: run it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +269,7 @@ def decide_bind(
         raise ConcurrencyError("This service instance is being deleted.")
     if stored is not None:
         _check_same_binding(request, stored)
-        if stored.status is Status.READY:
+        if stored.status is Status.READY and stored.secret is not None:
             return Replay()
         if stored.status is Status.CREATING and binding_active is not None:
             return Await(binding_active)

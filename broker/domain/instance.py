@@ -106,7 +106,8 @@ class Binding:
         predecessor_id: The binding it replaces, if it came by rotation.
         login: The login role.
         access: What it may do.
-        secret: Its password and verifier; encrypted at rest.
+        secret: Its password and verifier, encrypted at rest; ``None`` when they were lost with the
+            broker's state, and the binding was recovered from its server.
         created_at: When the platform asked for it.
         expires_at: When PostgreSQL stops accepting the password.
         renew_before: When the platform should have rotated it.
@@ -118,7 +119,7 @@ class Binding:
     context: Mapping[str, Any]
     login: str
     access: Access
-    secret: LoginSecret
+    secret: LoginSecret | None
     created_at: datetime
     bind_resource: Mapping[str, Any] = field(default_factory=dict)
     app_guid: str | None = None

@@ -31,7 +31,7 @@ async def record_success(store: Store, work: Work) -> bool:
                 stored = await state.instance(work.instance.key)
                 ours = await state.finish_operation(done)
                 if ours and stored is not None and work.operation.target is not None:
-                    await state.save_instance(_updated(stored, work.operation.target))
+                    await state.save_instance(updated(stored, work.operation.target))
             return ours
 
 
@@ -83,7 +83,8 @@ def explain(work: Work, reason: BrokerError) -> BrokerError:
     return reason
 
 
-def _updated(instance: Instance, target: UpdateTarget) -> Instance:
+def updated(instance: Instance, target: UpdateTarget) -> Instance:
+    """Return an instance as it is after an update."""
     former = dict.fromkeys((*instance.former_plan_ids, instance.plan_id))
     former.pop(target.plan_id, None)
     return replace(

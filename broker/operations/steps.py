@@ -5,13 +5,14 @@ This is the page to read to know what the broker does on a server, and in which 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from broker.domain.database import DatabaseChange, DatabaseSpec, Limits, LoginSpec
 from broker.domain.errors import PermanentFailure
 from broker.domain.operation import OperationKind
 from broker.domain.parameters import InstanceParameters
+from broker.operations.outcomes import updated
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -73,9 +74,8 @@ def _provision(instance: Instance, plan: Plan, tags: Tags) -> tuple[Step, ...]:
 def _update(work: Work, plan: Plan, target: UpdateTarget, tags: Tags) -> tuple[Step, ...]:
     """One transaction: all of the change, or nothing of it."""
     instance = work.instance
-    after = replace(instance, plan_id=target.plan_id, extensions=target.extensions)
     change = DatabaseChange(
-        database=_database_spec(after, plan.limits, tags),
+        database=_database_spec(updated(instance, target), plan.limits, tags),
         add_extensions=tuple(e for e in target.extensions if e not in instance.extensions),
         drop_extensions=tuple(e for e in instance.extensions if e not in target.extensions),
         logins=tuple(binding.login for binding in work.bindings),
@@ -93,6 +93,8 @@ def withdraw(instance: Instance, bindings: Sequence[Binding], tags: Tags) -> tup
 
 def _bind(instance: Instance, binding: Binding, plan: Plan, tags: Tags) -> tuple[Step, ...]:
     """One login role."""
+    if binding.secret is None:
+        raise PermanentFailure("This bind was recorded without a password.")
     spec = LoginSpec(
         name=binding.login,
         database=instance.database,
@@ -102,6 +104,7 @@ def _bind(instance: Instance, binding: Binding, plan: Plan, tags: Tags) -> tuple
         limits=plan.limits,
         tag=tags.binding(binding.key, instance.tag_key_id),
         valid_until=binding.expires_at,
+        record=tags.binding_record(binding, instance.tag_key_id),
     )
     return (Step("ensure_login", lambda database: database.ensure_login(spec)),)
 
@@ -130,4 +133,5 @@ def _database_spec(instance: Instance, limits: Limits, tags: Tags) -> DatabaseSp
         limits=limits,
         extensions=instance.extensions,
         options=InstanceParameters.parse(instance.parameters).options,
+        record=tags.instance_record(instance),
     )

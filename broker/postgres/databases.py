@@ -112,6 +112,7 @@ async def change_database(connections: Connections, hold: Hold, change: Database
             tenant,
             *_limits(hold, spec),
             statements.record_limit(spec.owner, spec.limits.connections),
+            statements.comment_on_role(spec.owner, spec.owner_comment),
             *(
                 statements.login_limit(login, spec.limits.connections_per_binding)
                 for login in logins

@@ -73,16 +73,16 @@ AND a.state_change < pg_catalog.clock_timestamp() - pg_catalog.make_interval(sec
 ROLES = SQL("""
 SELECT
     r.rolname::pg_catalog.text AS name,
-    pg_catalog.shobj_description(r.oid, 'pg_authid') AS tag
+    pg_catalog.split_part(pg_catalog.shobj_description(r.oid, 'pg_authid'), ' ', 1) AS tag
 FROM pg_catalog.pg_roles AS r
 WHERE r.rolname = ANY (%s)
 """)
-"""Look at roles by name."""
+"""Look at roles by name. The tag is the first word of the comment, or the whole of it."""
 
 DATABASE = SQL("""
 SELECT
     d.datdba = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER) AS ours,
-    pg_catalog.shobj_description(d.oid, 'pg_database') AS tag,
+    pg_catalog.split_part(pg_catalog.shobj_description(d.oid, 'pg_database'), ' ', 1) AS tag,
     d.datallowconn AS connectable,
     d.datconnlimit AS connection_limit,
     o.rolconnlimit AS recorded_limit
@@ -174,17 +174,22 @@ def create_groups(spec: DatabaseSpec, names: Sequence[str], version: int) -> Ite
     on the database is written down, for whoever has to raise that one for a moment.
     """
     for name in names:
-        limit = spec.limits.connections if name == spec.owner else -1
+        owns = name == spec.owner
         yield SQL("CREATE ROLE {} NOLOGIN CONNECTION LIMIT {}").format(
-            Identifier(name), Literal(limit)
+            Identifier(name), Literal(spec.limits.connections if owns else -1)
         )
-        yield SQL("COMMENT ON ROLE {} IS {}").format(Identifier(name), Literal(spec.tag))
+        yield comment_on_role(name, spec.owner_comment if owns else spec.tag)
     yield join_roles(names, version)
     yield SQL("GRANT {} TO {}{}").format(
         Identifier(spec.name),
         Identifier(spec.owner),
         SQL(" WITH INHERIT FALSE, SET FALSE" if version >= CREATEROLE_CONFINED else ""),
     )
+
+
+def comment_on_role(name: str, comment: str) -> Composed:
+    """Say whose a role is."""
+    return SQL("COMMENT ON ROLE {} IS {}").format(Identifier(name), Literal(comment))
 
 
 def join_roles(names: Sequence[str], version: int) -> Composed:
@@ -285,7 +290,7 @@ def create_login(spec: LoginSpec) -> Iterator[Composed]:
     yield SQL("CREATE ROLE {} LOGIN INHERIT {} IN ROLE {}").format(
         Identifier(spec.name), _attributes(spec), Identifier(spec.group)
     )
-    yield SQL("COMMENT ON ROLE {} IS {}").format(Identifier(spec.name), Literal(spec.tag))
+    yield comment_on_role(spec.name, spec.comment)
     if spec.access is Access.WRITE:
         yield _in_database(spec, SQL("SET role = {}").format(Literal(spec.group)))
     else:
@@ -297,6 +302,7 @@ def alter_login(spec: LoginSpec) -> Iterator[Composed]:
     writes = spec.access is Access.WRITE
     name = Identifier(spec.name)
     yield SQL("ALTER ROLE {} LOGIN INHERIT {}").format(name, _attributes(spec))
+    yield comment_on_role(spec.name, spec.comment)
     yield SQL("GRANT {} TO {}").format(Identifier(spec.group), name)
     other = spec.database if writes else spec.owner
     yield SQL("REVOKE {} FROM {}").format(Identifier(other), name)

@@ -115,6 +115,9 @@ async def _record(
     plan = _plan(broker, instance)
     if stored is not None:
         binding = replace(stored, status=Status.CREATING)
+        if stored.secret is None:
+            binding = replace(binding, secret=generate_login_secret())
+            await state.set_binding_secret(binding)
         await state.set_binding_status(stored.key, Status.CREATING)
     else:
         predecessor = None

@@ -24,12 +24,12 @@ class BindingView:
 
     Attributes:
         binding: The record.
-        credentials: The credentials, password included.
+        credentials: The credentials, password included; ``None`` when the password is lost.
         endpoint: Where they work.
     """
 
     binding: Binding
-    credentials: dict[str, Any]
+    credentials: dict[str, Any] | None
     endpoint: Endpoint
 
 
@@ -40,16 +40,15 @@ def view_binding(broker: Broker, instance: Instance, binding: Binding) -> Bindin
         ServerUnavailable: The instance's server is no longer configured.
     """
     endpoint = broker.servers.endpoint(instance.server)
-    return BindingView(
-        binding=binding,
-        credentials=credentials_document(
+    credentials = None
+    if binding.secret is not None:
+        credentials = credentials_document(
             endpoint=endpoint,
             database=instance.database,
             username=binding.login,
             password=binding.secret.password,
-        ),
-        endpoint=endpoint,
-    )
+        )
+    return BindingView(binding=binding, credentials=credentials, endpoint=endpoint)
 
 
 async def fetch_instance(broker: Broker, key: InstanceKey, request: FetchRequest) -> Instance:

@@ -153,6 +153,9 @@ class StateTransaction(Protocol):
     async def set_binding_status(self, key: BindingKey, status: Status) -> None:
         """Change nothing of a binding but its status."""
 
+    async def set_binding_secret(self, binding: Binding) -> None:
+        """Change nothing of a binding but its password."""
+
     async def remove_instance(self, key: InstanceKey) -> None:
         """Delete an instance with all its bindings."""
 
@@ -234,10 +237,16 @@ class Tags(Protocol):
     """
 
     def instance(self, key: InstanceKey, key_id: str) -> str:
-        """Return the comment for a database and its group roles."""
+        """Return the tag of a database and its group roles."""
 
     def binding(self, key: BindingKey, key_id: str) -> str:
-        """Return the comment for a login role."""
+        """Return the tag of a login role."""
+
+    def instance_record(self, instance: Instance) -> str:
+        """Return what follows the tag of the owner role: the instance, for a lost state."""
+
+    def binding_record(self, binding: Binding, key_id: str) -> str:
+        """Return what follows the tag of a login role: the binding without its password."""
 
 
 class Runner(Protocol):

@@ -92,12 +92,16 @@ def _secret_place(key: BindingKey) -> tuple[str, ...]:
     return ("bindings", "secret", *binding_key(key).values())
 
 
+def secret_values(binding: Binding, keys: KeyRing) -> dict[str, Any]:
+    """Return the columns of a binding's secret, encrypted for this row; also that there is none."""
+    secret = binding.secret
+    parts = None if secret is None else [secret.password.reveal(), secret.verifier.reveal()]
+    key_id, ciphertext = keys.encrypt(json.dumps(parts).encode(), place=_secret_place(binding.key))
+    return {"secret": ciphertext, "secret_key_id": key_id}
+
+
 def binding_values(binding: Binding, keys: KeyRing) -> dict[str, Any]:
     """Return a binding's columns, its secret encrypted for this row."""
-    plaintext = json.dumps(
-        [binding.secret.password.reveal(), binding.secret.verifier.reveal()]
-    ).encode()
-    key_id, ciphertext = keys.encrypt(plaintext, place=_secret_place(binding.key))
     return {
         "platform": binding.key.instance.platform,
         "instance_id": binding.key.instance.instance_id,
@@ -109,8 +113,7 @@ def binding_values(binding: Binding, keys: KeyRing) -> dict[str, Any]:
         "predecessor_id": binding.predecessor_id,
         "login": binding.login,
         "access": binding.access.value,
-        "secret": ciphertext,
-        "secret_key_id": key_id,
+        **secret_values(binding, keys),
         "created_at": binding.created_at,
         "expires_at": binding.expires_at,
         "renew_before": binding.renew_before,
@@ -127,7 +130,7 @@ def to_binding(row: Row[Any], keys: KeyRing) -> Binding:
     """
     key = BindingKey(InstanceKey(row.platform, row.instance_id), row.binding_id)
     plaintext = keys.decrypt(row.secret_key_id, row.secret, place=_secret_place(key))
-    password, verifier = json.loads(plaintext)
+    parts = json.loads(plaintext)
     return Binding(
         key=key,
         parameters=row.parameters,
@@ -137,7 +140,7 @@ def to_binding(row: Row[Any], keys: KeyRing) -> Binding:
         predecessor_id=row.predecessor_id,
         login=row.login,
         access=Access(row.access),
-        secret=LoginSecret(Secret(password), Secret(verifier)),
+        secret=None if parts is None else LoginSecret(*map(Secret, parts)),
         created_at=row.created_at,
         expires_at=row.expires_at,
         renew_before=row.renew_before,

@@ -61,6 +61,10 @@ def _columns(of: Table, *fixed: str) -> dict[str, Any]:
     }
 
 
+def _some(of: Table, *names: str) -> dict[str, Any]:
+    return {name: bindparam(name, type_=of.c[name].type) for name in names}
+
+
 def _without_key(of: Table, *fixed: str) -> dict[str, Any]:
     return _columns(of, *(part.key for part in of.primary_key), *fixed)
 
@@ -113,6 +117,9 @@ ADD_BINDING = (
     .returning(true())
 )
 SET_INSTANCE_STATUS = update(instances).where(_whole_key(instances)).values(_status)
+SET_BINDING_SECRET = (
+    update(bindings).where(_whole_key(bindings)).values(_some(bindings, "secret", "secret_key_id"))
+)
 SET_BINDING_STATUS = update(bindings).where(_whole_key(bindings)).values(_status)
 REMOVE_BINDING = delete(bindings).where(_whole_key(bindings))
 

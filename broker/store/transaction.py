@@ -105,6 +105,11 @@ class PostgresTransaction:
         values = rows.binding_key(key) | {"status": status.value}
         await self._execute(sql.SET_BINDING_STATUS, values)
 
+    async def set_binding_secret(self, binding: Binding) -> None:
+        """Change nothing of a binding but its password."""
+        values = rows.binding_key(binding.key) | rows.secret_values(binding, self._keys)
+        await self._execute(sql.SET_BINDING_SECRET, values)
+
     async def remove_instance(self, key: InstanceKey) -> None:
         """Delete an instance with all its bindings."""
         await self._execute(sql.REMOVE_INSTANCE, rows.instance_key(key))

@@ -177,6 +177,7 @@ async def test_a_bind_whose_process_died_is_taken_over(
         assert await state.add_binding(binding)
         await state.add_operation(operation, lease=DIED)
     credentials = kubernetes.credentials(instance, binding.key.binding_id)
+    assert binding.secret is not None
     assert credentials["password"] == binding.secret.password.reveal()
     assert can_connect(credentials)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from broker.domain.credentials import generate_login_secret
 from broker.store import KeyRing, PostgresStore
 from broker.store.errors import (
     DecryptionFailed,
@@ -69,9 +71,22 @@ async def test_no_secret_is_stored_in_clear(store: PostgresStore, state_dsn: str
         )
         dump += xml
     assert binding.login in dump
+    assert binding.secret is not None
     for secret in (binding.secret.password, binding.secret.verifier):
         assert secret.reveal() not in dump
         assert secret.reveal().encode().hex() not in dump
+
+
+async def test_a_lost_password_is_stored_as_such(store: PostgresStore) -> None:
+    """A recovered binding has no secret, until it gets a new one."""
+    binding = replace(await _bound(store), secret=None)
+    async with store.transaction() as state:
+        await state.set_binding_secret(binding)
+    assert await store.binding(binding.key) == binding
+    renewed = replace(binding, secret=generate_login_secret())
+    async with store.transaction() as state:
+        await state.set_binding_secret(renewed)
+    assert await store.binding(binding.key) == renewed
 
 
 async def test_the_same_secret_is_never_encrypted_alike(

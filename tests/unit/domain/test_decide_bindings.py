@@ -48,6 +48,19 @@ def test_an_identical_bind_is_a_replay() -> None:
     assert decide.decide_bind(a_bind(), INSTANCE, BINDING, UPDATE, None) == decide.Replay()
 
 
+def test_a_bind_whose_password_is_lost_is_run_again() -> None:
+    """A recovered binding gets a new password when its platform asks for its credentials."""
+    stored = replace(BINDING, secret=None)
+    assert decide.decide_bind(a_bind(), INSTANCE, stored, None, None) == decide.Retry()
+
+
+def test_a_recovered_binding_has_a_successor() -> None:
+    """Rotation needs the predecessor's attributes, not its password."""
+    decide.check_predecessor(
+        replace(BINDING, secret=None), a_bind(parameters=None), PLAN, BINDING.created_at
+    )
+
+
 def test_a_bind_in_progress_is_awaited() -> None:
     """The same request again, while the first is in progress, leads to the same operation."""
     stored = replace(BINDING, status=Status.CREATING)
