@@ -1,14 +1,12 @@
 """Connections to one server: a pool on the maintenance database, short ones to tenants'.
 
-Belongs here: how a connection is made, which connection holds the lock of a database, and what is
-known about the server once it has been asked.
+Belongs here: how a connection is made, and which connection holds the lock of a database.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -19,11 +17,16 @@ from psycopg.rows import TupleRow, class_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from broker.domain.names import owner_name
-from broker.postgres import server_statements, statements
+from broker.postgres import look_statements as looks
+from broker.postgres import revocation_statements, server_statements, statements
 from broker.postgres.errors import closed, unavailable
+from broker.postgres.facts import Facts
+from broker.postgres.hold import Hold, lock_and_look
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from broker.postgres.hold import Found
 
 CONNECT_TIMEOUT = 5
 """Seconds until a server that does not answer counts as unreachable."""
@@ -60,37 +63,7 @@ A holder is idle on the maintenance database while it works on a tenant's, so th
 than it may spend there.
 """
 
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the broker found out about a server, at its newest connection.
-
-    Attributes:
-        version: The major version.
-        is_superuser: Whether the broker's role is one.
-        data_checksums: Whether data checksums are on.
-        can_set_temp_file_limit: Whether the broker may limit temporary files.
-    """
-
-    version: int
-    is_superuser: bool
-    data_checksums: bool
-    can_set_temp_file_limit: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """The lock of one database, and the connection that holds it.
-
-    Attributes:
-        database: The database's name.
-        connection: To the maintenance database, in autocommit mode.
-        facts: About the server.
-    """
-
-    database: str
-    connection: AsyncConnection
-    facts: Facts
+_PREPARED = (*looks.PREPARED, *revocation_statements.PREPARED)
 
 
 class Connections:
@@ -108,8 +81,13 @@ class Connections:
         self._dsn = dsn
         self._facts: Facts | None = None
         self._pool: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
-            _conninfo(dsn, statement_timeout=f"{MAINTENANCE_STATEMENT_TIMEOUT}s"),
-            kwargs={"autocommit": True},
+            _conninfo(
+                dsn,
+                statement_timeout=f"{MAINTENANCE_STATEMENT_TIMEOUT}s",
+                plan_cache_mode="force_generic_plan",
+            ),
+            # What is worth it is prepared at once (``Prepared``).
+            kwargs={"autocommit": True, "prepare_threshold": None},
             min_size=0,
             max_size=pool_size,
             open=False,
@@ -156,15 +134,14 @@ class Connections:
             ServerUnavailable: The server cannot be reached.
             psycopg.errors.LockNotAvailable: Another session is at work there.
         """
-        key = statements.lock_key(database)
         async with self.maintenance() as connection:
             try:
-                await _lock(connection, key)
                 try:
-                    yield Hold(database, connection, self.facts)
+                    found = await _lock(connection, database)
+                    yield Hold(database, connection, self.facts, found)
                 finally:
                     if not connection.closed:
-                        await connection.execute(statements.UNLOCK, [key])
+                        await statements.run(connection, looks.UNLOCK)
             except asyncio.CancelledError:
                 # Nobody knows whether the lock was just granted; it must not stay in the pool.
                 await connection.close()
@@ -221,7 +198,7 @@ class Connections:
                 await statements.run(hold.connection, statements.connection_limit(name, limit))
         async with connection, asyncio.timeout(TENANT_WORK_TIMEOUT):
             # Whoever has lost the lock, and with it the connection, does nothing here either.
-            await hold.connection.execute(statements.PING)
+            await hold.connection.execute(looks.PING)
             yield connection
 
     async def _take(self) -> AsyncConnection:
@@ -240,6 +217,7 @@ class Connections:
         async with connection.cursor(row_factory=class_row(Facts)) as cursor:
             await cursor.execute(server_statements.facts(version))
             self._facts = await cursor.fetchone()
+        await statements.run(connection, *(statement.preparation for statement in _PREPARED))
 
 
 async def connect_once(
@@ -283,21 +261,18 @@ def _conninfo(dsn: str, dbname: str | None = None, **settings: str) -> str:
     )
 
 
-async def _lock(connection: AsyncConnection, key: int) -> None:
+async def _lock(connection: AsyncConnection, database: str) -> Found:
     for _ in range(LOCK_ROUNDS - 1):
         try:
-            await connection.execute(statements.LOCK, [key])
+            return await lock_and_look(connection, database)
         except LockNotAvailable:
-            await connection.execute(statements.END_FROZEN_HOLDER, [key, FROZEN_AFTER])
-        else:
-            return
-    await connection.execute(statements.LOCK, [key])
+            key = looks.lock_key(database)
+            await connection.execute(looks.END_FROZEN_HOLDER, [key, FROZEN_AFTER])
+    return await lock_and_look(connection, database)
 
 
 async def _liftable_limit(hold: Hold, database: str) -> int | None:
     """Return the limit to put back, or ``None`` when the limit is not what keeps us out."""
-    cursor = await hold.connection.execute(
-        statements.LIFTABLE_LIMIT, [owner_name(database), database]
-    )
+    cursor = await hold.connection.execute(looks.LIFTABLE_LIMIT, [owner_name(database), database])
     row = await cursor.fetchone()
     return None if row is None else row[0]

@@ -6,25 +6,24 @@ it finds but did not make.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from psycopg import AsyncConnection, AsyncCursor, errors
-from psycopg.rows import class_row
+from psycopg import errors
 
 from broker.domain.errors import PermanentFailure, Unprocessable
-from broker.domain.names import owner_name
-from broker.postgres import statements
+from broker.postgres import look_statements, statements
 from broker.postgres.extensions import add_extensions, drop_extensions
 from broker.postgres.options import create_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
+    from psycopg import AsyncConnection
     from psycopg.sql import Composed
 
     from broker.domain.database import DatabaseChange, DatabaseSpec
-    from broker.postgres.connections import Connections, Hold
+    from broker.postgres.connections import Connections
+    from broker.postgres.hold import FoundDatabase, Hold
 
 _WRONG_OPTIONS = (
     errors.InvalidParameterValue,
@@ -36,33 +35,14 @@ _WRONG_OPTIONS = (
 """What CREATE DATABASE says to an encoding or a locale it does not have, or that do not fit."""
 
 
-@dataclass(frozen=True, slots=True)
-class FoundDatabase:
-    """A database as the catalogs have it.
-
-    Attributes:
-        ours: The broker's role owns it.
-        tag: Its comment.
-        connectable: Whether it accepts connections at all.
-        connection_limit: How many; ``INVALID_DATABASE`` when its DROP was interrupted.
-        recorded_limit: How many the plan allows, ``None`` when the owner role is missing.
-    """
-
-    ours: bool
-    tag: str | None
-    connectable: bool
-    connection_limit: int
-    recorded_limit: int | None
-
-
 async def ensure_roles(hold: Hold, spec: DatabaseSpec) -> None:
     """Create both group roles with their comments, in one transaction."""
     create_options(spec.options, hold.facts)
-    found = await tags(hold, [spec.name, spec.owner])
-    for name, tag in found.items():
-        if tag != spec.tag:
+    found = (await hold.look()).groups
+    for role in found.values():
+        if role.tag != spec.tag:
             raise PermanentFailure(
-                f"The role {name!r} exists on the server and is not this instance's. Ask the "
+                f"The role {role.name!r} exists on the server and is not this instance's. Ask the "
                 "operator of this broker to find out whose it is; nothing has been changed."
             )
     missing = [name for name in (spec.name, spec.owner) if name not in found]
@@ -70,6 +50,7 @@ async def ensure_roles(hold: Hold, spec: DatabaseSpec) -> None:
         await statements.run(
             hold.connection, *statements.create_groups(spec, missing, hold.facts.version)
         )
+        hold.changed()
 
 
 async def ensure_database(hold: Hold, spec: DatabaseSpec) -> None:
@@ -85,6 +66,7 @@ async def ensure_database(hold: Hold, spec: DatabaseSpec) -> None:
             f"{', '.join(f'{name} = {value}' for name, value in options)}: it does not know one "
             "of them, or they do not fit together. Leave them out, or choose others."
         ) from exc
+    hold.changed()
 
 
 async def initialise_database(connections: Connections, hold: Hold, spec: DatabaseSpec) -> None:
@@ -95,7 +77,8 @@ async def initialise_database(connections: Connections, hold: Hold, spec: Databa
         *statements.fence(spec),
         *_limits(hold, spec),
     )
-    async with connections.tenant(hold) as tenant, tenant.transaction():
+    hold.changed()
+    async with connections.tenant(hold) as tenant:
         await statements.run(tenant, *statements.own_schema(spec, hold.facts.version))
         await add_extensions(tenant, spec.extensions, hold.facts)
 
@@ -104,7 +87,7 @@ async def change_database(connections: Connections, hold: Hold, change: Database
     """Apply an update in one transaction on the tenant's database."""
     spec = change.database
     await existing(hold, spec.tag)
-    logins = await tags(hold, change.logins)  # some may have been unbound in the meantime
+    logins = await hold.roles(change.logins)  # some may have been unbound in the meantime
     async with connections.tenant(hold) as tenant, tenant.transaction():
         await drop_extensions(tenant, change.drop_extensions)
         await add_extensions(tenant, change.add_extensions, hold.facts)
@@ -118,6 +101,7 @@ async def change_database(connections: Connections, hold: Hold, change: Database
                 for login in logins
             ),
         )
+    hold.changed()
 
 
 async def existing(hold: Hold, tag: str | None = None) -> None:
@@ -140,6 +124,7 @@ async def settle_limit(hold: Hold, found: FoundDatabase) -> None:
     limit = found.recorded_limit
     if found.connectable and limit is not None and limit != found.connection_limit:
         await hold.connection.execute(statements.connection_limit(hold.database, limit))
+        hold.changed()
 
 
 async def look(hold: Hold, tag: str | None = None) -> FoundDatabase | None:
@@ -152,23 +137,13 @@ async def look(hold: Hold, tag: str | None = None) -> FoundDatabase | None:
     Raises:
         PermanentFailure: The database is not ours.
     """
-    async with hold.connection.cursor(row_factory=class_row(FoundDatabase)) as cursor:
-        await cursor.execute(statements.DATABASE, [owner_name(hold.database), hold.database])
-        found = await cursor.fetchone()
+    found = (await hold.look()).database
     if found is not None and not (found.ours and (None in (tag, found.tag) or found.tag == tag)):
         raise PermanentFailure(
             f"The database {hold.database!r} exists on the server and is not this instance's. Ask "
             "the operator of this broker to find out whose it is; nothing has been changed."
         )
     return found
-
-
-async def tags(hold: Hold, roles: Sequence[str]) -> dict[str, str | None]:
-    """Return the comments of those of the roles that exist, by name."""
-    cursor: AsyncCursor[tuple[str, str | None]]
-    async with hold.connection.cursor() as cursor:
-        await cursor.execute(statements.ROLES, [list(roles)])
-        return dict(await cursor.fetchall())
 
 
 def _limits(hold: Hold, spec: DatabaseSpec) -> Iterator[Composed]:
@@ -180,7 +155,7 @@ def _limits(hold: Hold, spec: DatabaseSpec) -> Iterator[Composed]:
 
 async def size(connection: AsyncConnection, database: str) -> int:
     """Return the bytes a database occupies."""
-    row = await (await connection.execute(statements.SIZE, [database])).fetchone()
+    row = await (await connection.execute(look_statements.SIZE, [database])).fetchone()
     if row is None:
         raise AssertionError("a SELECT without FROM returns one row")
     measured: int = row[0]

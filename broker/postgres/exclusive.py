@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from broker.domain.database import DatabaseChange, DatabaseSpec, LoginSpec
-    from broker.postgres.connections import Connections, Hold
+    from broker.postgres.connections import Connections
+    from broker.postgres.hold import Hold
 
 
 @dataclass(slots=True)

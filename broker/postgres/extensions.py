@@ -1,6 +1,6 @@
 """Extensions of a tenant's database.
 
-Belongs here: installing and removing them inside a transaction of the caller, and the reasons why
+Belongs here: installing and removing them, and the reasons why
 that may not be possible, for the user who asked.
 
 See the PostgreSQL manual, "CREATE EXTENSION" and "DROP EXTENSION".
@@ -20,7 +20,7 @@ from broker.postgres.errors import is_busy, is_lost
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from broker.postgres.connections import Facts
+    from broker.postgres.facts import Facts
 
 
 async def add_extensions(
@@ -29,7 +29,7 @@ async def add_extensions(
     """Install extensions into schema ``public``, or into the one they insist on.
 
     Args:
-        tenant: To the tenant's database, in a transaction.
+        tenant: To the tenant's database.
         names: Those already installed are left alone.
         facts: About the server.
 

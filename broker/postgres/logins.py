@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from broker.domain.database import Access
 from broker.domain.errors import PermanentFailure
 from broker.postgres import statements
-from broker.postgres.databases import existing, tags
+from broker.postgres.databases import existing
 from broker.postgres.membership import join_owners
 
 if TYPE_CHECKING:
     from broker.domain.database import LoginSpec
-    from broker.postgres.connections import Connections, Hold
+    from broker.postgres.connections import Connections
+    from broker.postgres.hold import Hold
 
 
 BATCH = 100
@@ -31,10 +32,10 @@ async def ensure_login(connections: Connections, hold: Hold, spec: LoginSpec) ->
     await existing(hold)
     if spec.access is Access.READ:
         await _let_read(connections, hold, spec.database)
-    found = await tags(hold, [spec.name])
-    if not found:
+    found = (await hold.roles([spec.name])).get(spec.name)
+    if found is None:
         await statements.run(hold.connection, *statements.create_login(spec))
-    elif found[spec.name] == spec.tag:
+    elif found.tag == spec.tag:
         await statements.run(hold.connection, *statements.alter_login(spec))
     else:
         raise PermanentFailure(

@@ -14,7 +14,7 @@ from broker.domain.errors import Unprocessable
 
 if TYPE_CHECKING:
     from broker.domain.database import DatabaseOptions
-    from broker.postgres.connections import Facts
+    from broker.postgres.facts import Facts
 
 _SINCE = {
     "LOCALE_PROVIDER": 15,

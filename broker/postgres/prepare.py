@@ -18,7 +18,7 @@ from psycopg.rows import class_row
 
 from broker.domain.credentials import scram_sha_256_verifier
 from broker.domain.errors import InvalidRequest, PermanentFailure, ServerUnavailable
-from broker.postgres import server_statements, statements
+from broker.postgres import look_statements, server_statements, statements
 from broker.postgres.check import Finding, check
 from broker.postgres.connections import MAINTENANCE_STATEMENT_TIMEOUT, connect_once
 from broker.postgres.errors import is_lost
@@ -104,7 +104,7 @@ async def _prepare(superuser_dsn: str, role: str, verifier: str, maintenance_dat
     async with await connect_once(
         superuser_dsn, statement_timeout=MAINTENANCE_STATEMENT_TIMEOUT
     ) as connection:
-        await connection.execute(statements.LOCK, [statements.lock_key("")])
+        await connection.execute(look_statements.lock(""))
         await _run_permitted(connection, server_statements.QUIET_SESSION)
         version = connection.info.server_version // 10_000
         async with connection.cursor(row_factory=class_row(_Existing)) as cursor:

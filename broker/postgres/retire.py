@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from psycopg import errors
-from psycopg.rows import class_row
 from psycopg.sql import SQL
 
 from broker.domain.errors import PermanentFailure, TemporaryFailure
 from broker.domain.names import owner_name
+from broker.postgres import look_statements, statements
 from broker.postgres import revocation_statements as sql
-from broker.postgres import statements
-from broker.postgres.databases import look, settle_limit, tags
+from broker.postgres.databases import look, settle_limit
 from broker.postgres.membership import join_owners
 from broker.postgres.sessions import end_sessions, insist
 
@@ -29,7 +28,8 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
     from broker.domain.database import DatabaseSpec
-    from broker.postgres.connections import Connections, Hold
+    from broker.postgres.connections import Connections
+    from broker.postgres.hold import Hold
 
 BATCH = 100
 """Relations handed over in one transaction when all at once are too many."""
@@ -54,13 +54,14 @@ async def drop_login(connections: Connections, hold: Hold, name: str, owner: str
     found = await look(hold)
     if found is not None:
         await settle_limit(hold, found)
-    for login in await _look_at_logins(hold, [name], owner):
+    logins = await _look_at_logins(hold, [name], owner)
+    for login in logins:
         # Its sessions outlive NOLOGIN, but no new ones come after it.
         await insist(connections, hold.connection, sql.no_login(name))
-        await end_sessions(hold.connection, sql.END_SESSIONS, {"oids": [login.oid]})
+        await end_sessions(hold, [login.oid])
         await _retire(connections, hold, [name], [login.oid])
-    # Up to 14 a tenant can grant its own login to strangers.
-    await end_sessions(hold.connection, sql.END_STRANGERS, {"database": hold.database})
+    # A session that was logging in just before NOLOGIN appears only now.
+    await end_sessions(hold, [login.oid for login in logins])
 
 
 async def drop_database(
@@ -73,7 +74,15 @@ async def drop_database(
         TemporaryFailure: A superuser is connected to it.
     """
     found = await look(hold, spec.tag)
-    await _look_at_logins(hold, logins, spec.owner)
+    groups = (await hold.look()).groups
+    for role in groups.values():
+        if role.tag not in (None, spec.tag):
+            raise PermanentFailure(
+                f"The role {role.name!r} is not this instance's. Ask the operator of this broker "
+                "to find out whose it is; nothing has been changed."
+            )
+    leaving = await _look_at_logins(hold, logins, spec.owner) if logins else ()
+    hold.changed()
     if found is not None:
         if found.connection_limit != statements.INVALID_DATABASE:
             await statements.run(hold.connection, sql.no_connections(spec.name))
@@ -86,17 +95,11 @@ async def drop_database(
                 "it. Nobody else can connect any more. Repeat the deletion once that session has "
                 "ended."
             ) from exc
-    for group, tag in (await tags(hold, [spec.name, spec.owner])).items():
-        if tag not in (None, spec.tag):
-            raise PermanentFailure(
-                f"The role {group!r} is not this instance's. Ask the operator of this broker to "
-                "find out whose it is; it has not been dropped."
-            )
-    roles = [*logins, spec.owner, spec.name]
-    cursor = await hold.connection.execute(sql.OIDS, [roles])
-    oids = [oid for (oid,) in await cursor.fetchall()]
+    oids = [*(login.oid for login in leaving), *(role.oid for role in groups.values())]
     if oids:
-        await _retire(connections, hold, roles, oids)
+        await _retire(connections, hold, [*logins, spec.owner, spec.name], oids)
+    if leaving:
+        await end_sessions(hold, [login.oid for login in leaving])
 
 
 async def _retire(
@@ -104,7 +107,7 @@ async def _retire(
 ) -> None:
     """Drop roles, after taking from them what keeps PostgreSQL from it."""
     for _ in range(ROUNDS):
-        cursor = await hold.connection.execute(sql.DEPENDENT_DATABASES, [list(oids)])
+        cursor = await statements.run(hold.connection, sql.DEPENDENT_DATABASES(list(oids)))
         for (database,) in await cursor.fetchall():
             await _clean(connections, hold, database, roles, oids)
         try:
@@ -114,8 +117,6 @@ async def _retire(
         break
     else:
         await insist(connections, hold.connection, sql.drop_roles(roles))
-    # A session that was logging in just before NOLOGIN appears only now.
-    await end_sessions(hold.connection, sql.END_SESSIONS, {"oids": list(oids)})
 
 
 async def _clean(
@@ -129,7 +130,7 @@ async def _clean(
     async with connections.tenant(hold, database) as tenant:
         await join_owners(tenant, hold.facts.version, oids)
         heir = owner_name(database)
-        present = await tags(hold, [*roles, heir])
+        present = await hold.roles([*roles, heir])
         leaving = [role for role in roles if role in present]
         steps = [sql.drop_owned(leaving)]
         if heir in present and heir not in leaving:
@@ -169,12 +170,10 @@ async def _look_at_logins(hold: Hold, names: Sequence[str], owner: str) -> Seque
     Raises:
         PermanentFailure: One of them is no login of this database.
     """
-    async with hold.connection.cursor(row_factory=class_row(_FoundLogin)) as cursor:
-        await cursor.execute(
-            statements.LOGINS,
-            {"logins": list(names), "database": hold.database, "owner": owner},
-        )
-        logins = await cursor.fetchall()
+    cursor = await statements.run(
+        hold.connection, look_statements.LOGINS(list(names), hold.database, owner)
+    )
+    logins = [_FoundLogin(*row) for row in await cursor.fetchall()]
     for login in logins:
         if login.foreign_role:
             raise PermanentFailure(

@@ -9,23 +9,29 @@ from typing import TYPE_CHECKING
 
 from psycopg.sql import SQL, Composed, Identifier
 
+from broker.postgres.prepared import Prepared
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-END_SESSIONS = SQL("""
+END_SESSIONS = Prepared(
+    "end_sessions",
+    ("oid[]", "text"),
+    """
 SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(a.pid))
 FROM pg_catalog.pg_stat_activity AS a
-WHERE a.usesysid = ANY (%(oids)s::pg_catalog.oid[])
-""")
-"""Disconnect roles, by object identifier because a role may be gone before its sessions are."""
+WHERE a.usesysid = ANY ($1)
+OR (
+    a.datname = $2 AND a.usesysid IS NOT NULL
+    AND NOT pg_catalog.has_database_privilege(a.usesysid, a.datid, 'CONNECT')
+)
+""",
+)
+"""Disconnect roles ($1), and whoever is in a database ($2) and could not connect to it any more.
 
-END_STRANGERS = SQL("""
-SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(a.pid))
-FROM pg_catalog.pg_stat_activity AS a
-WHERE a.datname = %(database)s AND a.usesysid IS NOT NULL
-AND NOT pg_catalog.has_database_privilege(a.usesysid, a.datid, 'CONNECT')
-""")
-"""Disconnect whoever is in a database and could not connect to it any more."""
+By object identifier because a role may be gone before its sessions are. Strangers come in up to 14,
+where a tenant can grant its own login to them.
+"""
 
 END_BLOCKERS = SQL("""
 SELECT pg_catalog.pg_terminate_backend(a.pid)
@@ -36,19 +42,19 @@ AND r.rolname <> CURRENT_USER AND NOT r.rolsuper
 """)
 """Disconnect the tenants that a session of the broker waits for."""
 
-OIDS = SQL("""
-SELECT oid::pg_catalog.int8 FROM pg_catalog.pg_roles WHERE rolname = ANY (%s)
-""")
-"""Look up the object identifiers of roles."""
-
-DEPENDENT_DATABASES = SQL("""
+DEPENDENT_DATABASES = Prepared(
+    "look_at_dependent_databases",
+    ("oid[]",),
+    """
 SELECT DISTINCT d.datname::pg_catalog.text
 FROM pg_catalog.pg_shdepend AS s
 JOIN pg_catalog.pg_database AS d ON d.oid = s.dbid
-WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
-AND s.refobjid = ANY (%s::pg_catalog.oid[])
-""")
+WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND s.refobjid = ANY ($1)
+""",
+)
 """List the databases in which roles own something, or were granted something."""
+
+PREPARED = (END_SESSIONS, DEPENDENT_DATABASES)
 
 UNJOINED_ROLES = SQL("""
 SELECT r.rolname::pg_catalog.text

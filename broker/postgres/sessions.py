@@ -14,13 +14,13 @@ from broker.postgres import revocation_statements as sql
 from broker.postgres.statements import run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
+    from collections.abc import Sequence
 
     from psycopg import AsyncConnection
     from psycopg.sql import SQL, Composed
 
     from broker.postgres.connections import Connections
+    from broker.postgres.hold import Hold
 
 PATIENCE = 1.0
 """Seconds to wait for a tenant's lock before the tenant is disconnected."""
@@ -32,17 +32,16 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.002, 0.1
 """Seconds between two looks at sessions that are ending: short at first, doubled each time."""
 
 
-async def end_sessions(
-    connection: AsyncConnection, statement: SQL, parameters: Mapping[str, Any]
-) -> None:
+async def end_sessions(hold: Hold, roles: Sequence[int]) -> None:
     """Disconnect sessions and wait until they are gone.
+
+    Those of strangers in the database go, too: up to 14 a tenant can grant its own login to them.
 
     A session that is gone has given back its locks; one that was told to go may still hold them.
 
     Args:
-        connection: To the maintenance database.
-        statement: Disconnects them and returns how many there were.
-        parameters: Of the statement.
+        hold: The lock of a database.
+        roles: Object identifiers of the roles whose sessions go.
 
     Raises:
         TemporaryFailure: Some are still there after ``END_WITHIN`` seconds.
@@ -50,8 +49,8 @@ async def end_sessions(
     pause = FIRST_PAUSE
     deadline = asyncio.get_running_loop().time() + END_WITHIN
     while True:
-        row = await (await connection.execute(statement, parameters)).fetchone()
-        if row == (0,):
+        cursor = await run(hold.connection, sql.END_SESSIONS(list(roles), hold.database))
+        if await cursor.fetchone() == (0,):
             return
         if asyncio.get_running_loop().time() > deadline:
             raise TemporaryFailure(

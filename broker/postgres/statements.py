@@ -1,8 +1,9 @@
-"""The statements the engine runs to look, and those that make and change databases and roles.
+"""The statements that make and change databases and roles.
 
 Belongs here: SQL text, each statement with one line on its purpose, and the functions that put
-names and values into it, only ever through ``psycopg.sql``. Statements that take things away are
-in ``revocation_statements.py``, those about a server as a whole in ``server_statements.py``.
+names and values into it, only ever through ``psycopg.sql``. Statements that lock and look are in
+``look_statements.py``, those that take things away in ``revocation_statements.py``, those about a
+server as a whole in ``server_statements.py``.
 
 Functions and catalogs are qualified, although sessions pin ``search_path``: an unqualified name
 resolved in a tenant's schema would run the tenant's code with the broker's rights.
@@ -10,7 +11,6 @@ resolved in a tenant's schema would run the tenant's code with the broker's righ
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 from psycopg.sql import SQL, Composed, Identifier, Literal
@@ -49,76 +49,6 @@ SESSION_OPTIONS = (
 )
 """What every session of the broker starts with, whatever roles and databases are set to."""
 
-LOCK = SQL("SELECT pg_catalog.pg_advisory_lock(%s)")
-"""Keep the broker's other sessions away from one database, until unlocked or gone."""
-
-UNLOCK = SQL("SELECT pg_catalog.pg_advisory_unlock(%s)")
-"""Let them at it again."""
-
-PING = SQL("")
-"""Find out whether a session is still there."""
-
-END_FROZEN_HOLDER = SQL("""
-SELECT pg_catalog.pg_terminate_backend(l.pid)
-FROM pg_catalog.pg_locks AS l
-JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
-WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-AND a.datname = pg_catalog.current_database() AND l.database = a.datid
-AND (l.classid::pg_catalog.int8 << 32 | l.objid::pg_catalog.int8) = %s
-AND a.state <> 'active'
-AND a.state_change < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %s)
-""")
-"""Disconnect the holder of an advisory lock that has not run anything for so many seconds."""
-
-ROLES = SQL("""
-SELECT
-    r.rolname::pg_catalog.text AS name,
-    pg_catalog.split_part(pg_catalog.shobj_description(r.oid, 'pg_authid'), ' ', 1) AS tag
-FROM pg_catalog.pg_roles AS r
-WHERE r.rolname = ANY (%s)
-""")
-"""Look at roles by name. The tag is the first word of the comment, or the whole of it."""
-
-DATABASE = SQL("""
-SELECT
-    d.datdba = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER) AS ours,
-    pg_catalog.split_part(pg_catalog.shobj_description(d.oid, 'pg_database'), ' ', 1) AS tag,
-    d.datallowconn AS connectable,
-    d.datconnlimit AS connection_limit,
-    o.rolconnlimit AS recorded_limit
-FROM pg_catalog.pg_database AS d
-LEFT JOIN pg_catalog.pg_roles AS o ON o.rolname = %s
-WHERE d.datname = %s
-""")
-"""Look at a database, and at its owner role."""
-
-LIFTABLE_LIMIT = SQL("""
-SELECT o.rolconnlimit
-FROM pg_catalog.pg_database AS d
-JOIN pg_catalog.pg_roles AS o ON o.rolname = %s
-WHERE d.datname = %s AND d.datallowconn AND d.datconnlimit >= 0
-AND d.datdba = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER)
-""")
-"""Look up the connection limit of a database of ours as its plan has it: on its owner role."""
-
-LOGINS = SQL("""
-SELECT
-    u.rolname::pg_catalog.text AS name,
-    u.oid::pg_catalog.int8 AS oid,
-    u.rolsuper OR u.rolcreaterole OR u.rolcreatedb OR u.rolname = %(owner)s OR NOT EXISTS (
-        SELECT
-        FROM pg_catalog.pg_auth_members AS m
-        JOIN pg_catalog.pg_roles AS g ON g.oid = m.roleid
-        WHERE m.member = u.oid AND g.rolname IN (%(database)s, %(owner)s)
-    ) AS foreign_role
-FROM pg_catalog.pg_roles AS u
-WHERE u.rolname = ANY (%(logins)s)
-""")
-"""Look at login roles: whether they are this database's."""
-
-SIZE = SQL("SELECT pg_catalog.pg_database_size(%s::pg_catalog.name)")
-"""Measure a database, in bytes."""
-
 EXTENSIONS = SQL("""
 SELECT e.name::pg_catalog.text AS name, v.schema::pg_catalog.text AS schema,
     v.trusted OR NOT v.superuser AS installable
@@ -148,12 +78,6 @@ AND pg_catalog.pg_has_role(c.relowner, 'USAGE')
 AND NOT pg_catalog.has_table_privilege(%s::pg_catalog.name, c.oid, 'SELECT')
 """)
 """List the tables, views and sequences that read-only logins may not read."""
-
-
-def lock_key(database: str) -> int:
-    """Return the advisory lock's key for a database name: a signed 64-bit hash."""
-    digest = hashlib.sha256(f"pgbroker:{database}".encode()).digest()
-    return int.from_bytes(digest[:8], "big", signed=True)
 
 
 async def run(connection: AsyncConnection, *statements: Composed | SQL) -> AsyncCursor[TupleRow]:

@@ -22,7 +22,7 @@ from broker.domain.database import (
     Limits,
     LoginSpec,
 )
-from broker.postgres.statements import lock_key
+from broker.postgres.look_statements import lock_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence

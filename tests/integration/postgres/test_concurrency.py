@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 from broker.domain.database import Access
 from broker.domain.errors import TemporaryFailure
 from broker.postgres import connections, statements
+from broker.postgres.look_statements import lock, lock_key
 from tests.integration.postgres.stepwise import StepwiseEngine
 from tests.integration.postgres.tenants import (
     Tenant,
@@ -124,7 +125,7 @@ async def test_what_a_killed_process_was_creating_is_adopted(own_server: OwnServ
             "-c",
             LOCK_AND_CREATE,
             own_server.dsn,
-            str(statements.lock_key(spec.name)),
+            str(lock_key(spec.name)),
             statements.create_database(spec.name, []).as_string(),
         )
         await until(lambda: _is_creating(observer, spec.name))
@@ -145,7 +146,7 @@ async def test_a_frozen_process_loses_its_lock(
     monkeypatch.setattr(connections, "FROZEN_AFTER", 0)
     spec = database_spec()
     async with await AsyncConnection.connect(postgres.broker_dsn(), autocommit=True) as frozen:
-        await frozen.execute(statements.LOCK, [statements.lock_key(spec.name)])
+        await frozen.execute(lock(spec.name))
         await engine.ensure_roles(spec)
         await engine.drop_database(spec, [])
         assert not await is_alive(frozen)
@@ -158,7 +159,7 @@ async def test_a_lock_that_stays_is_a_temporary_failure(
     monkeypatch.setattr(connections, "LOCK_ROUNDS", 1)
     spec = database_spec()
     async with await AsyncConnection.connect(postgres.broker_dsn(), autocommit=True) as slow:
-        await slow.execute(statements.LOCK, [statements.lock_key(spec.name)])
+        await slow.execute(lock(spec.name))
         with pytest.raises(TemporaryFailure, match="test-server"):
             await engine.ensure_roles(spec)
         await slow.execute("SELECT 1")
@@ -172,7 +173,7 @@ async def test_a_caller_that_gives_up_waiting_keeps_no_lock(
     other = StepwiseEngine("replica", postgres.broker_dsn())
     await other.open()
     async with await AsyncConnection.connect(postgres.broker_dsn(), autocommit=True) as holder:
-        await holder.execute(statements.LOCK, [statements.lock_key(spec.name)])
+        await holder.execute(lock(spec.name))
         step = asyncio.create_task(engine.ensure_roles(spec))
         await until(lambda: someone_waits_for(superuser, spec.name))
         step.cancel()

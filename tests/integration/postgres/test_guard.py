@@ -15,8 +15,9 @@ from broker.domain.errors import TemporaryFailure
 from broker.domain.operation import OperationKind
 from broker.operations import runner as runner_module
 from broker.operations.steps import Step, steps_of
-from broker.postgres import connections, statements
+from broker.postgres import connections
 from broker.postgres.connections import Connections
+from broker.postgres.look_statements import lock
 from tests.integration.postgres.replica import WINDOW, Life, a_replica
 from tests.integration.postgres.stepwise import StepwiseEngine, confirmed
 from tests.integration.postgres.tenants import (
@@ -99,7 +100,7 @@ async def test_halted_while_it_waited_for_the_lock(
     before = await footprint(superuser, life)
     work = await replica.record(kind, life, lease=EXPIRED)
     async with await AsyncConnection.connect(postgres.broker_dsn(), autocommit=True) as holder:
-        await holder.execute(statements.LOCK, [statements.lock_key(life.instance.database)])
+        await holder.execute(lock(life.instance.database))
         waiting = asyncio.create_task(replica.runner.run(work, window=WINDOW, patient=False))
         await until(lambda: someone_waits_for(superuser, life.instance.database))
         await halt(replica, work.operation)

@@ -1,0 +1,133 @@
+"""The lock of one database, and what the catalogs say of it to whoever has it.
+
+Belongs here: what was found, and finding it again once it has been changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from broker.domain.names import owner_name
+from broker.postgres import look_statements as sql
+from broker.postgres.statements import run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from psycopg import AsyncConnection, AsyncCursor
+    from psycopg.rows import TupleRow
+    from psycopg.sql import Composed
+
+    from broker.postgres.facts import Facts
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDatabase:
+    """A database as the catalogs have it.
+
+    Attributes:
+        ours: The broker's role owns it.
+        tag: Its comment.
+        connectable: Whether it accepts connections at all.
+        connection_limit: How many; ``INVALID_DATABASE`` when its DROP was interrupted.
+        recorded_limit: How many the plan allows, ``None`` when the owner role is missing.
+    """
+
+    ours: bool
+    tag: str | None
+    connectable: bool
+    connection_limit: int
+    recorded_limit: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRole:
+    """A role as the catalogs have it.
+
+    Attributes:
+        name: Its name.
+        oid: Its object identifier.
+        tag: The first word of its comment.
+    """
+
+    name: str
+    oid: int
+    tag: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What there is.
+
+    Attributes:
+        database: The database.
+        groups: Those of its group roles that exist, by name.
+    """
+
+    database: FoundDatabase | None
+    groups: Mapping[str, FoundRole]
+
+
+class Hold:
+    """The lock of one database, and the connection that holds it.
+
+    Nobody else changes the database or its roles, so that one look is enough until we change them.
+
+    Attributes:
+        database: The database's name.
+        connection: To the maintenance database, in autocommit mode.
+        facts: About the server.
+    """
+
+    def __init__(
+        self, database: str, connection: AsyncConnection, facts: Facts, found: Found
+    ) -> None:
+        self.database = database
+        self.connection = connection
+        self.facts = facts
+        self._found: Found | None = found
+
+    async def look(self) -> Found:
+        """Return what the catalogs say of the database and its group roles."""
+        if self._found is None:
+            self._found = await _answers(await run(self.connection, *_questions(self.database)))
+        return self._found
+
+    def changed(self) -> None:
+        """Forget what was found, because it has been changed, or is about to be."""
+        self._found = None
+
+    async def roles(self, names: Iterable[str]) -> dict[str, FoundRole]:
+        """Return those of some roles that exist, by name."""
+        cursor = await run(self.connection, sql.ROLES(list(names)))
+        return _by_name(await cursor.fetchall())
+
+
+async def lock_and_look(connection: AsyncConnection, database: str) -> Found:
+    """Wait for the lock of a database, and see what is there once it has been granted.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: Another session has had it for all of ``lock_timeout``.
+    """
+    cursor = await run(connection, sql.lock(database), *_questions(database))
+    cursor.nextset()
+    return await _answers(cursor)
+
+
+def _questions(database: str) -> tuple[Composed, Composed]:
+    owner = owner_name(database)
+    return sql.DATABASE(database, owner), sql.ROLES([database, owner])
+
+
+async def _answers(cursor: AsyncCursor[TupleRow]) -> Found:
+    row = await cursor.fetchone()
+    cursor.nextset()
+    return Found(
+        database=None if row is None else FoundDatabase(*row),
+        groups=_by_name(await cursor.fetchall()),
+    )
+
+
+def _by_name(rows: Iterable[TupleRow]) -> dict[str, FoundRole]:
+    return {role.name: role for role in (FoundRole(*row) for row in rows)}
