@@ -113,25 +113,23 @@ async def _record(
     """Record the binding and the operation; ``None`` when another request was quicker."""
     key = request.binding
     plan = _plan(broker, instance)
+    operation = new_operation(
+        broker, OperationKind.BIND, key.instance, request.caller, binding_id=key.binding_id
+    )
     if stored is not None:
         binding = replace(stored, status=Status.CREATING)
         if stored.secret is None:
             binding = replace(binding, secret=generate_login_secret())
             await state.set_binding_secret(binding)
-        await state.set_binding_status(stored.key, Status.CREATING)
+        recorded = await state.record(operation, Status.CREATING, lease=broker.lease)
     else:
         predecessor = None
         if request.predecessor_id is not None:
             predecessor = await state.binding(BindingKey(key.instance, request.predecessor_id))
             decide.check_predecessor(predecessor, request, plan, broker.clock())
         binding = _binding(broker, request, plan, predecessor)
-        if not await state.add_binding(binding):
-            return None
-    operation = new_operation(
-        broker, OperationKind.BIND, key.instance, request.caller, binding_id=key.binding_id
-    )
-    await state.add_operation(operation, lease=broker.lease)
-    return Work(operation, instance, (binding,))
+        recorded = await state.record(operation, binding, lease=broker.lease)
+    return Work(operation, instance, (binding,)) if recorded else None
 
 
 def _binding(

@@ -50,10 +50,9 @@ async def deprovision(broker: Broker, request: DeprovisionRequest) -> Outcome:
             case decide.Create() | decide.Halt() as decision:
                 if isinstance(decision, decide.Halt):
                     await halt(state, decision.operations)
-                await state.set_instance_status(stored.key, Status.DELETING)
                 operation = new_operation(
                     broker, OperationKind.DEPROVISION, request.instance, request.caller
                 )
-                await state.add_operation(operation, lease=broker.lease)
+                await state.record(operation, Status.DELETING, lease=broker.lease)
                 task = Work(operation, stored, tuple(await state.bindings(request.instance)))
     return await carry_out(broker, task, plan=plan, accepts_incomplete=request.accepts_incomplete)

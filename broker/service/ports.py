@@ -165,6 +165,21 @@ class StateTransaction(Protocol):
     async def add_operation(self, operation: Operation, *, lease: timedelta) -> None:
         """Insert an operation in progress, leased to whoever holds its token."""
 
+    async def record(
+        self, operation: Operation, subject: Instance | Binding | Status, *, lease: timedelta
+    ) -> bool:
+        """Insert an operation in progress together with what it makes, or what becomes of it.
+
+        Args:
+            operation: Leased to whoever holds its token.
+            subject: The instance or binding to insert, or the status that the operation's instance
+                or binding has while it is in progress.
+            lease: How long the holder may stay silent.
+
+        Returns:
+            ``False`` when the key of the instance or binding is taken by then.
+        """
+
     async def take_over(
         self, operation: Operation, *, token: UUID, lease: timedelta
     ) -> Operation | None:

@@ -62,19 +62,17 @@ async def _record(
     stored: Instance | None,
 ) -> Work | None:
     """Record the instance and the operation; ``None`` when another request was quicker."""
+    operation = new_operation(broker, OperationKind.PROVISION, request.instance, request.caller)
     if stored is not None:
         instance = replace(stored, status=Status.CREATING)
-        await state.set_instance_status(stored.key, Status.CREATING)
+        recorded = await state.record(operation, Status.CREATING, lease=broker.lease)
     else:
         decide.check_maintenance(plan, request.maintenance_version)
         databases = await state.databases_per_server(exclusively=broker.servers.limited(plan))
         server = broker.servers.place(plan, databases)
         instance = _instance(broker, request, plan, server)
-        if not await state.add_instance(instance):
-            return None
-    operation = new_operation(broker, OperationKind.PROVISION, request.instance, request.caller)
-    await state.add_operation(operation, lease=broker.lease)
-    return Work(operation, instance)
+        recorded = await state.record(operation, instance, lease=broker.lease)
+    return Work(operation, instance) if recorded else None
 
 
 def _instance(broker: Broker, request: ProvisionRequest, plan: Plan, server: str) -> Instance:

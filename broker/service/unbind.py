@@ -52,7 +52,6 @@ async def unbind(broker: Broker, request: UnbindRequest) -> Outcome:
             case decide.Create() | decide.Halt() as decision:
                 if isinstance(decision, decide.Halt):
                     await halt(state, decision.operations)
-                await state.set_binding_status(stored.key, Status.DELETING)
                 operation = new_operation(
                     broker,
                     OperationKind.UNBIND,
@@ -60,6 +59,6 @@ async def unbind(broker: Broker, request: UnbindRequest) -> Outcome:
                     request.caller,
                     binding_id=key.binding_id,
                 )
-                await state.add_operation(operation, lease=broker.lease)
+                await state.record(operation, Status.DELETING, lease=broker.lease)
                 task = Work(operation, instance, (stored,))
     return await carry_out(broker, task, plan=plan, accepts_incomplete=request.accepts_incomplete)

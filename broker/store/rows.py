@@ -148,10 +148,10 @@ def to_binding(row: Row[Any], keys: KeyRing) -> Binding:
     )
 
 
-def operation_values(operation: Operation) -> dict[str, Any]:
-    """Return an operation's columns, without those that only the database knows."""
+def recorded_values(operation: Operation) -> dict[str, Any]:
+    """Return an operation's columns as recording it names them: ``operation_id`` and so on."""
     identity = operation.caller.identity
-    return {
+    values = {
         "id": operation.id,
         "platform": operation.instance.platform,
         "instance_id": operation.instance.instance_id,
@@ -165,6 +165,7 @@ def operation_values(operation: Operation) -> dict[str, Any]:
         "started_at": operation.started_at,
         **outcome_values(operation),
     }
+    return {f"operation_{name}": value for name, value in values.items()}
 
 
 def outcome_values(operation: Operation) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from broker.store.tables import SCHEMA, bindings, encryption_keys, instances, op
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Delete, Select, Table, Update
+    from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 
 class _TransactionId(UserDefinedType[str]):
@@ -92,6 +93,7 @@ LOCK_PLACEMENT = select(func.pg_advisory_xact_lock(func.hashtextextended(f"{SCHE
 # On a conflict of the primary key only: a collision of random names is a defect, not a replay.
 ADD_INSTANCE = (
     insert_unless(instances)
+    .values(_columns(instances))
     .on_conflict_do_nothing(index_elements=instances.primary_key)
     .returning(true())
 )
@@ -113,6 +115,7 @@ READ_BINDINGS = (
 )
 ADD_BINDING = (
     insert_unless(bindings)
+    .values(_columns(bindings))
     .on_conflict_do_nothing(index_elements=bindings.primary_key)
     .returning(true())
 )
@@ -132,17 +135,34 @@ ACTIVE = select(operations).where(_on_instance & _in_progress).order_by(_oldest)
 # Recording and finishing tell the transaction's id: should the answer to COMMIT get lost, the id
 # leads to what became of it. The job that takes an operation over when its process has died is
 # put into the queue and taken out in the same statements.
-_added = (
-    insert(operations)
-    .values(_columns(operations, "sequence", "finished_at") | {"lease_until": _lease_end})
-    .returning(operations.c.id, operations.c.lease_until)
-    .cte("added")
-)
+# Named apart from the columns of the subject: a name of both would be written to both.
+_recorded = {
+    name: bindparam(f"operation_{name}", type_=value.type)
+    for name, value in _columns(operations, "sequence", "finished_at").items()
+} | {"lease_until": _lease_end}
+_lease = (operations.c.id, operations.c.lease_until)
+
+
+def _with_job(added: ReturningInsert[Any]) -> Select[Any]:
+    operation = added.cte("added")
+    return select(_transaction, _functions.defer_takeover(operation.c.id, operation.c.lease_until))
+
+
+def _recording(subject: ReturningInsert[Any] | ReturningUpdate[Any]) -> Select[Any]:
+    """Insert an operation if its subject could be written, in one round trip."""
+    row = select(*_recorded.values()).select_from(subject.cte("subject"))
+    return _with_job(insert(operations).from_select([*_recorded], row).returning(*_lease))
+
+
+ADD_OPERATION = _with_job(insert(operations).values(_recorded).returning(*_lease))
+RECORD_WITH_INSTANCE = _recording(ADD_INSTANCE)
+RECORD_WITH_BINDING = _recording(ADD_BINDING)
+RECORD_ON_INSTANCE = _recording(SET_INSTANCE_STATUS.returning(true()))
+RECORD_ON_BINDING = _recording(SET_BINDING_STATUS.returning(true()))
 _outcome = {
     name: bindparam(name, type_=operations.c[name].type)
     for name in ("state", "description", "error", "instance_usable", "update_repeatable")
 } | {"finished_at": func.clock_timestamp()}
-ADD_OPERATION = select(_transaction, _functions.defer_takeover(_added.c.id, _added.c.lease_until))
 EXTEND_LEASE = update(operations).where(_held).values(lease_until=_lease_end)
 HELD = select(true()).where(_held)
 DESCRIBE_OPERATION = (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError
 
+from broker.domain.instance import Binding, Instance, Status
 from broker.store import rows
 from broker.store import statements as sql
 from broker.store.errors import translated
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy import CursorResult, Executable, Row
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey, Status
+    from broker.domain.instance import BindingKey, InstanceKey
     from broker.domain.operation import Operation
     from broker.store.encryption import KeyRing
 
@@ -124,8 +125,41 @@ class PostgresTransaction:
         Raises:
             ConcurrencyError: One is in progress on the same instance or binding.
         """
-        values = {"lease": lease, **rows.operation_values(operation)}
+        values = {"lease": lease, **rows.recorded_values(operation)}
         self.id = (await self._execute(sql.ADD_OPERATION, values)).one()[0]
+
+    async def record(
+        self, operation: Operation, subject: Instance | Binding | Status, *, lease: timedelta
+    ) -> bool:
+        """Insert an operation in progress together with what it makes, or what becomes of it.
+
+        Args:
+            operation: Leased to whoever holds its token.
+            subject: The instance or binding to insert, or the status that the operation's instance
+                or binding has while it is in progress.
+            lease: How long the holder may stay silent.
+
+        Returns:
+            ``False`` when the key of the instance or binding is taken by then.
+
+        Raises:
+            ConcurrencyError: One is in progress on the same instance or binding.
+            NotFound: There is no instance for this binding.
+        """
+        values = {"lease": lease, **rows.recorded_values(operation)}
+        match subject:
+            case Instance():
+                statement = sql.RECORD_WITH_INSTANCE
+                values |= rows.instance_values(subject)
+            case Binding():
+                statement = sql.RECORD_WITH_BINDING
+                values |= rows.binding_values(subject, self._keys)
+            case Status():
+                on_binding = operation.binding_id is not None
+                statement = sql.RECORD_ON_BINDING if on_binding else sql.RECORD_ON_INSTANCE
+                values |= rows.subject_key(operation.instance, operation.binding_id)
+                values["status"] = subject.value
+        return await self._note(statement, values)
 
     async def take_over(
         self, operation: Operation, *, token: UUID, lease: timedelta
@@ -138,14 +172,14 @@ class PostgresTransaction:
     async def finish_operation(self, operation: Operation) -> bool:
         """Record the end of an operation; ``False`` when its lease token is not ours any more."""
         values = rows.holder_key(operation) | rows.outcome_values(operation)
-        return await self._end(sql.FINISH_OPERATION, values)
+        return await self._note(sql.FINISH_OPERATION, values)
 
     async def halt_operation(self, operation: Operation) -> bool:
         """Record the end of an operation, whoever runs it; ``False`` when it is over."""
         values = {"key_id": operation.id, **rows.outcome_values(operation)}
-        return await self._end(sql.HALT_OPERATION, values)
+        return await self._note(sql.HALT_OPERATION, values)
 
-    async def _end(self, statement: Executable, values: Mapping[str, Any]) -> bool:
+    async def _note(self, statement: Executable, values: Mapping[str, Any]) -> bool:
         row = await self._row(statement, values)
         if row is not None:
             self.id = row[0]
