@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from broker.domain.operation import OperationState
+from broker.domain.operation import OperationKind, OperationState
 from broker.operations import steps
 from broker.store.store import PostgresStore
 from broker.store.transaction import PostgresTransaction
@@ -70,7 +70,7 @@ class Failpoint:
 
 @dataclass(frozen=True, slots=True)
 class Failpoints:
-    """Where a process and a test tell each other about failpoints: one at a time, each once.
+    """Where a process and a test tell each other about failpoints: one a kind, each once.
 
     Attributes:
         directory: For the files that say so.
@@ -78,47 +78,38 @@ class Failpoints:
 
     directory: Path
 
-    @property
-    def _armed(self) -> Path:
-        return self.directory / "armed"
-
-    @property
-    def _reached(self) -> Path:
-        return self.directory / "reached"
-
-    @property
-    def _resume(self) -> Path:
-        return self.directory / "resume"
-
     def arm(self, failpoint: Failpoint) -> None:
         """Let it happen when next an operation comes there."""
-        for trace in (self._reached, self._resume):
-            trace.unlink(missing_ok=True)
+        for trace in ("reached", "resume"):
+            (self.directory / f"{trace}-{failpoint.kind}").unlink(missing_ok=True)
         new = self.directory / "new"
         new.write_text(json.dumps(asdict(failpoint)), "utf-8")
-        new.replace(self._armed)
+        new.replace(self.directory / f"armed-{failpoint.kind}")
 
     def disarm(self) -> None:
-        """Let it not happen, and what is held go on."""
-        self._armed.unlink(missing_ok=True)
-        self._resume.touch()
+        """Let none happen, and everything that is held go on."""
+        for kind in OperationKind:
+            (self.directory / f"armed-{kind}").unlink(missing_ok=True)
+            (self.directory / f"resume-{kind}").touch()
 
-    def reached(self) -> bool:
-        """Tell whether it has happened."""
-        return self._reached.exists()
+    def all_reached(self) -> bool:
+        """Tell whether everything that was armed has happened."""
+        return not [*self.directory.glob("armed-*")]
 
     async def passes(self, kind: str, boundary: str) -> None:
         """Be told, in the process, that an operation has come to a boundary."""
+        armed = self.directory / f"armed-{kind}"
         try:
-            failpoint = json.loads(self._armed.read_text("utf-8"))
-            if (failpoint["kind"], failpoint["boundary"]) != (kind, boundary):
+            failpoint = json.loads(armed.read_text("utf-8"))
+            if failpoint["boundary"] != boundary:
                 return
-            self._armed.rename(self._reached)
+            armed.rename(self.directory / f"reached-{kind}")
         except FileNotFoundError:
             return
         if failpoint["action"] == Action.KILL:
             os.kill(os.getpid(), signal.SIGKILL)
-        while not self._resume.exists():  # noqa: ASYNC110 -- the test is another process
+        resume = self.directory / f"resume-{kind}"
+        while not resume.exists():  # noqa: ASYNC110 -- the test is another process
             await asyncio.sleep(_LOOK_AGAIN)
 
 

@@ -5,7 +5,6 @@ Belongs here: looking at all three, and saying in words where they differ.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +33,13 @@ _IN_PROGRESS: LiteralString = (
     "SELECT kind, instance_id, binding_id FROM pgbroker.operations WHERE state = 'in progress'"
 )
 _DATABASES: LiteralString = (
-    "SELECT datname AS name, shobj_description(oid, 'pg_database') AS tag,"
+    "SELECT datname AS name, split_part(shobj_description(oid, 'pg_database'), ' ', 1) AS tag,"
     " datallowconn AS open, datconnlimit AS connections FROM pg_database"
 )
 _ROLES: LiteralString = (
-    "SELECT rolname AS name, shobj_description(oid, 'pg_authid') AS tag,"
-    " rolcanlogin AS login, rolconnlimit AS connections FROM pg_roles WHERE rolname !~ '^pg_'"
+    "SELECT rolname AS name, split_part(shobj_description(oid, 'pg_authid'), ' ', 1) AS tag,"
+    " shobj_description(oid, 'pg_authid') AS comment, rolcanlogin AS login,"
+    " rolconnlimit AS connections FROM pg_roles WHERE rolname !~ '^pg_'"
 )
 _EXTENSIONS: LiteralString = "SELECT extname FROM pg_extension WHERE extname <> 'plpgsql'"
 _LOCKS: LiteralString = "SELECT count(*) AS held FROM pg_locks WHERE locktype = 'advisory'"
@@ -109,6 +109,7 @@ class Agreement:
             *(f"in progress: {operation}" for operation in seen.in_progress),
             *self._of_instances(seen, ledger),
             *self._of_server(seen),
+            *self._of_records(seen),
             *await self._of_extensions(seen),
             *await _of_logins(ledger),
         ]
@@ -153,10 +154,25 @@ class Agreement:
                     if there[name][what] != value:
                         yield f"{name}: {what} is {there[name][what]!r}, not {value!r}"
 
+    def _of_records(self, seen: _Seen) -> Iterator[str]:
+        """Compare what the roles say of themselves, for a state that is lost."""
+        for instance_id, row in seen.instances.items():
+            comment = seen.roles.get(row["owner"], {}).get("comment") or ""
+            found = self._tags.recover_instance(comment, database=row["database"])
+            if found is None or (found.plan_id, found.parameters) != (
+                row["plan_id"],
+                row["parameters"],
+            ):
+                yield f"the owner role of {instance_id} has another record: {found}"
+        for key, row in seen.bindings.items():
+            comment = seen.roles.get(row["login"], {}).get("comment") or ""
+            if self._tags.recover_binding(comment, login=row["login"]) is None:
+                yield f"the login role of {key} has no record"
+
     async def _of_extensions(self, seen: _Seen) -> list[str]:
         differences = []
         for instance_id, row in seen.instances.items():
-            if row["database"] not in seen.databases:
+            if not seen.databases.get(row["database"], {}).get("open"):
                 continue
             async with await _connect(self._postgres.superuser_dsn(row["database"])) as database:
                 there = {found["extname"] for found in await _rows(database, _EXTENSIONS)}
@@ -197,19 +213,14 @@ async def logs_in(credentials: dict[str, Any]) -> bool:
 
 
 async def _of_logins(ledger: Ledger) -> list[str]:
-    valid = await asyncio.gather(*map(logs_in, ledger.bindings.values()))
-    revoked = await asyncio.gather(*map(logs_in, ledger.revoked))
+    # One after the other: a server may have few connections to spare.
     return [
-        *(
+        *[
             f"{key} cannot log in"
-            for key, works in zip(ledger.bindings, valid, strict=True)
-            if not works
-        ),
-        *(
-            f"revoked {gone['username']} logs in"
-            for gone, works in zip(ledger.revoked, revoked, strict=True)
-            if works
-        ),
+            for key, valid in ledger.bindings.items()
+            if not await logs_in(valid)
+        ],
+        *[f"revoked {gone['username']} logs in" for gone in ledger.revoked if await logs_in(gone)],
     ]
 
 

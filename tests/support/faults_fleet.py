@@ -5,8 +5,7 @@ Belongs here: setting them up for tests, and the assertion that ends each of the
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,6 @@ from psycopg import AsyncConnection
 
 from broker.config import load_settings
 from broker.store import KeyRing
-from tests.support.application import cloned_database
 from tests.support.failing_broker import Action, Failpoint, Failpoints
 from tests.support.faults_agreement import Agreement
 from tests.support.faults_platform import Ledger, PatientPlatform
@@ -22,7 +20,7 @@ from tests.support.faults_replica import Replica, replica_environment
 from tests.support.faults_waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
     from uuid import UUID
 
@@ -65,14 +63,19 @@ class Fleet:
         await self.survivor.start()
         await self.agreement.begin()
 
+    def end(self) -> None:
+        """Leave nothing running."""
+        self.survivor.kill()
+        self.failing.kill()
+
     async def arm(self, kind: str, boundary: str, action: Action) -> None:
         """Have the failing replica run, and something happen to it."""
         await self.failing.start()
         self.failpoints.arm(Failpoint(kind, boundary, action))
 
     async def reached(self) -> None:
-        """Wait until the failing replica has come to its failpoint."""
-        await until(self.failpoints.reached, what="the failpoint is reached")
+        """Wait until the failing replica has come to every failpoint that was armed."""
+        await until(self.failpoints.all_reached, what="the failpoint is reached")
 
     async def lease_of(self, instance: str) -> UUID | None:
         """Return the token of who works on an instance or a binding of it, if anybody does."""
@@ -118,44 +121,34 @@ class Fleet:
         assert not differences, "\n".join(differences)
 
 
-@contextmanager
-def running_fleet(
-    postgres: PostgresServer, template: str, directory: Path, **settings: str
-) -> Iterator[Fleet]:
-    """Run a fleet until the context is left.
+def a_fleet(tenants: PostgresServer, state_dsn: str, directory: Path, **settings: str) -> Fleet:
+    """Put a fleet together; nothing is started yet.
 
     Args:
-        postgres: Of nobody else.
-        template: A migrated database.
+        tenants: Holds the tenants, and nobody else's.
+        state_dsn: A migrated state database.
         directory: For files.
         settings: More ``PGBROKER_*`` variables, without the prefix.
     """
-    with cloned_database(postgres, template) as state_dsn:
-        environ = replica_environment(postgres, state_dsn, directory, **settings)
-        loaded = load_settings(environ)
-        failpoints = directory / "failpoints"
-        failpoints.mkdir()
-        fleet = Fleet(
-            postgres=postgres,
-            state_dsn=state_dsn,
-            environ=environ,
-            survivor=Replica("survivor", environ, directory / "survivor.log"),
-            failing=Replica("failing", environ, directory / "failing.log", failpoints=failpoints),
-            failpoints=Failpoints(failpoints),
-            agreement=Agreement(
-                postgres,
-                state_dsn,
-                KeyRing([(key.id, key.key) for key in loaded.encryption_keys]),
-                connections={
-                    plan.id: plan.limits.connections
-                    for offering in loaded.catalog.offerings
-                    for plan in offering.plans
-                },
-            ),
-        )
-        try:
-            asyncio.run(fleet.survivor.start())
-            yield fleet
-        finally:
-            fleet.survivor.kill()
-            fleet.failing.kill()
+    environ = replica_environment(tenants, state_dsn, directory, **settings)
+    loaded = load_settings(environ)
+    failpoints = directory / "failpoints"
+    failpoints.mkdir()
+    return Fleet(
+        postgres=tenants,
+        state_dsn=state_dsn,
+        environ=environ,
+        survivor=Replica("survivor", environ, directory / "survivor.log"),
+        failing=Replica("failing", environ, directory / "failing.log", failpoints=failpoints),
+        failpoints=Failpoints(failpoints),
+        agreement=Agreement(
+            tenants,
+            state_dsn,
+            KeyRing([(key.id, key.key) for key in loaded.encryption_keys]),
+            connections={
+                plan.id: plan.limits.connections
+                for offering in loaded.catalog.offerings
+                for plan in offering.plans
+            },
+        ),
+    )
