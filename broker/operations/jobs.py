@@ -31,6 +31,7 @@ TAKE_OVER = "take_over"
 QUEUE = "operations"
 UPKEEP = "upkeep"
 
+_EVERY_TEN_SECONDS = "* * * * * */10"
 _CONNECTIONS = 3
 _CONCURRENCY = 4
 _RESTART_AFTER = 2.0
@@ -125,7 +126,7 @@ class Worker:
             )
         )
         self._app.task(name=TAKE_OVER, queue=QUEUE, retry=_Patience(lease / 3))(self._take_over)
-        self._schedule(Chore("rescue", "* * * * * */10", self._rescue))
+        self._schedule(Chore("rescue", _EVERY_TEN_SECONDS, self._rescue))
         for chore in chores:
             self._schedule(chore)
 
@@ -146,6 +147,7 @@ class Worker:
         while not stopping.is_set():
             try:
                 async with self._app.open_async():
+                    await self._rescue()
                     await self._app.run_worker_async(**self._options)
             except Exception as exc:  # noqa: BLE001 - whatever it was, the work must go on
                 log.warning("worker interrupted", reason=repr(exc))
