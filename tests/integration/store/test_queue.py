@@ -79,9 +79,9 @@ async def test_what_is_not_recorded_leaves_no_job(store: PostgresStore, state_ds
         assert await state.add_instance(instance)
     async with store.transaction() as state:
         assert not await state.record(an_operation(instance.key), instance, lease=LEASE)
-    with pytest.raises(ConcurrencyError):
-        async with store.transaction() as state:
-            await state.record(an_operation(instance.key), Status.DELETING, lease=LEASE)
+    async with store.transaction() as state:
+        await state.record(an_operation(instance.key), Status.DELETING, lease=LEASE)
+        with pytest.raises(ConcurrencyError):
             await state.record(an_operation(instance.key), Status.DELETING, lease=LEASE)
     assert await query(state_dsn, JOBS) == []
     assert await store.last_operation(instance.key) is None
