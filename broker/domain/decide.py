@@ -76,7 +76,12 @@ def _scope(context: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_ids(
-    instance: Instance, *, service_id: str | None, plan_id: str | None, former_plans: bool = False
+    instance: Instance,
+    *,
+    service_id: str | None,
+    plan_id: str | None,
+    former_plans: bool = False,
+    wanted_plan: Plan | None = None,
 ) -> None:
     """Refuse a request that names another offering or plan than the instance's.
 
@@ -86,6 +91,8 @@ def check_ids(
         plan_id: Likewise.
         former_plans: Whether a plan it had before an update will do: a platform that missed the
             answer to the update knows no better, and must still be able to delete.
+        wanted_plan: Another plan of the offering that will do, too: a platform whose update was
+            refused may go on to name the plan it wanted, and must still be able to delete.
 
     Raises:
         InvalidRequest: They do not belong together.
@@ -93,6 +100,8 @@ def check_ids(
     if service_id is not None and service_id != instance.service_id:
         raise InvalidRequest("service_id is not the service offering of this service instance.")
     plans = {instance.plan_id, *(instance.former_plan_ids if former_plans else ())}
+    if wanted_plan is not None:
+        plans.add(wanted_plan.id)
     if plan_id is not None and plan_id not in plans:
         raise InvalidRequest("plan_id is not the plan of this service instance.")
 

@@ -38,7 +38,11 @@ async def deprovision(broker: Broker, request: DeprovisionRequest) -> Outcome:
         if stored is None:
             raise Gone("There is no such service instance.")
         decide.check_ids(
-            stored, service_id=request.service_id, plan_id=request.plan_id, former_plans=True
+            stored,
+            service_id=request.service_id,
+            plan_id=request.plan_id,
+            former_plans=True,
+            wanted_plan=broker.catalog.find_plan(stored.service_id, request.plan_id),
         )
         plan = broker.catalog.find_plan(stored.service_id, stored.plan_id)
         check_asynchronous(plan, accepts_incomplete=request.accepts_incomplete)

@@ -40,7 +40,11 @@ async def unbind(broker: Broker, request: UnbindRequest) -> Outcome:
         if instance is None or stored is None:
             raise Gone("There is no such service binding.")
         decide.check_ids(
-            instance, service_id=request.service_id, plan_id=request.plan_id, former_plans=True
+            instance,
+            service_id=request.service_id,
+            plan_id=request.plan_id,
+            former_plans=True,
+            wanted_plan=broker.catalog.find_plan(instance.service_id, request.plan_id),
         )
         plan = broker.catalog.find_plan(instance.service_id, instance.plan_id)
         check_asynchronous(plan, accepts_incomplete=request.accepts_incomplete)

@@ -83,8 +83,8 @@ def test_what_does_not_exist_is_gone(kubernetes: Platform, existing: tuple[str, 
         {"service_id": SERVICE},
         {"plan_id": SMALL},
         {"service_id": "", "plan_id": SMALL},
-        {"service_id": SERVICE, "plan_id": BIG},
         {"service_id": SERVICE, "plan_id": "no-such-plan"},
+        {"service_id": OTHER_SERVICE, "plan_id": BIG},
         {"service_id": OTHER_SERVICE, "plan_id": SMALL},
         {"service_id": SERVICE, "plan_id": SMALL, "accepts_incomplete": "perhaps"},
     ],
@@ -97,6 +97,16 @@ def test_a_delete_has_to_name_service_and_plan(
         refused = kubernetes.http.delete(location, params=query)
         assert refused.status_code == 400
         assert refused.json()["description"]
+
+
+def test_a_delete_may_name_a_plan_the_instance_never_got(
+    kubernetes: Platform, existing: tuple[str, str]
+) -> None:
+    """A platform whose change of plan was refused deletes with the plan that it wanted."""
+    wanted = {"service_id": SERVICE, "plan_id": BIG}
+    instance, binding = existing
+    assert kubernetes.http.delete(path(instance, binding), params=wanted).status_code == 200
+    assert kubernetes.http.delete(path(instance), params=wanted).status_code == 200
 
 
 def test_an_instance_whose_plan_left_the_catalog_can_go(

@@ -231,6 +231,8 @@ def test_ids_of_another_instance_are_refused() -> None:
     stored = replace(INSTANCE, former_plan_ids=("former-id",))
     decide.check_ids(stored, service_id=None, plan_id=None)
     decide.check_ids(stored, service_id="service-id", plan_id="former-id", former_plans=True)
+    wanted = replace(PLAN, id="wanted-id")
+    decide.check_ids(stored, service_id=None, plan_id="wanted-id", wanted_plan=wanted)
     with pytest.raises(InvalidRequest):
         decide.check_ids(stored, service_id="other", plan_id=None)
     with pytest.raises(InvalidRequest):
