@@ -14,12 +14,10 @@ from broker.api.app import create_app
 from broker.api.authentication import Authenticator
 from broker.api.catalog import CatalogDocument
 from broker.api.parameters import check_parameters
+from broker.bootstrap.fleet import Fleet
 from broker.bootstrap.servers import log_findings
-from broker.domain.database import Endpoint
 from broker.operations.jobs import Chore, Worker
 from broker.operations.runner import OperationRunner
-from broker.postgres.engine import PostgresEngine
-from broker.providers.shared import SharedServer, SharedServers
 from broker.service.context import Broker
 from broker.store.encryption import KeyRing
 from broker.store.queue import QUEUE_SCHEMA
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from broker.config import ServerSettings, Settings
+    from broker.config import Settings
 
 log = structlog.get_logger()
 
@@ -83,16 +81,10 @@ def assemble(settings: Settings) -> Assembly:
     keys = KeyRing([(key.id, key.key) for key in settings.encryption_keys])
     store = PostgresStore(settings.state_dsn.reveal(), keys)
     readiness = Readiness(store)
-    engines = tuple(
-        PostgresEngine(
-            server.name, server.admin_dsn.reveal(), pool_size=settings.server_connections
-        )
-        for server in settings.servers
-    )
-    servers = SharedServers(map(_shared_server, settings.servers, engines))
+    fleet = Fleet.of(settings)
     runner = OperationRunner(
         store=store,
-        servers=servers,
+        servers=fleet.servers,
         catalog=settings.catalog,
         tags=EncryptedTags(keys),
         lease=settings.lease,
@@ -102,7 +94,7 @@ def assemble(settings: Settings) -> Assembly:
     broker = Broker(
         catalog=settings.catalog,
         store=store,
-        servers=servers,
+        servers=fleet.servers,
         runner=runner,
         clock=_now,
         check_parameters=check_parameters,
@@ -125,9 +117,8 @@ def assemble(settings: Settings) -> Assembly:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(store.close)
-            for engine in engines:
-                stack.push_async_callback(engine.close)
-                await engine.open()
+            await stack.enter_async_context(fleet.opened())
+            await stack.enter_async_context(fleet.watched())
             # Beside everything else: a server that does not answer delays nobody's requests.
             looking = asyncio.create_task(log_findings(settings.servers))
             stack.callback(looking.cancel)
@@ -159,21 +150,6 @@ def _chores(settings: Settings, store: PostgresStore) -> tuple[Chore, ...]:
         await store.forget_operations(settings.keep_operations)
 
     return (Chore("forget_operations", "*/10 * * * *", forget_operations),)
-
-
-def _shared_server(server: ServerSettings, engine: PostgresEngine) -> SharedServer:
-    return SharedServer(
-        name=server.name,
-        pool=server.pool,
-        endpoint=Endpoint(
-            host=server.host,
-            port=server.port,
-            sslmode=server.sslmode,
-            ca_certificate=server.ca_certificate,
-        ),
-        engine=engine,
-        max_databases=server.max_databases,
-    )
 
 
 def _now() -> datetime:

@@ -84,11 +84,21 @@ async def prepare_server(
         NotFound: There is no server of that name.
         BrokerError: The server cannot be reached, or would not be fenced.
     """
-    server = next((server for server in servers if server.name == name), None)
-    if server is None:
-        known = ", ".join(server.name for server in servers)
-        raise NotFound(f"There is no server {name!r} in the servers file; it has: {known}.")
+    server = find_server(servers, name)
     await prepare_for(server.admin_dsn.reveal(), superuser_dsn=superuser_dsn)
+
+
+def find_server(servers: Sequence[ServerSettings], name: str) -> ServerSettings:
+    """Return a server of the servers file.
+
+    Raises:
+        NotFound: There is no server of that name.
+    """
+    for server in servers:
+        if server.name == name:
+            return server
+    known = ", ".join(server.name for server in servers)
+    raise NotFound(f"There is no server {name!r} in the servers file; it has: {known}.")
 
 
 def findings_table(reports: Sequence[Report]) -> Table:

@@ -1,13 +1,72 @@
 """``pgbroker servers``."""
 
+import json
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from broker.cli.terminal import explained, out, run
 
+if TYPE_CHECKING:
+    from broker.config import Settings
+
 app = typer.Typer(help="The servers that hold tenant databases.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="A server of the servers file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for a program.")]
+
+
+@app.command("list")
+def servers_list(as_json: AsJson = False) -> None:
+    """Show what every server holds and may hold, and whether it answers."""
+    from broker.bootstrap.capacity import survey  # noqa: PLC0415
+    from broker.cli.server_tables import survey_data, survey_table  # noqa: PLC0415
+
+    surveys = run(survey(_settings()))
+    if as_json:
+        out.print_json(json.dumps(survey_data(surveys)))
+    else:
+        out.print(survey_table(surveys))
+
+
+@app.command("cordon")
+def servers_cordon(
+    name: Name,
+    reason: Annotated[str | None, typer.Option(help="For your colleagues.")] = None,
+) -> None:
+    """Let a server get no new databases; what is on it stays and can be used, bound and updated."""
+    from broker.bootstrap.capacity import cordon  # noqa: PLC0415
+
+    run(cordon(_settings(), name, reason))
+    out.print(f"The server {name} gets no new databases.", highlight=False)
+
+
+@app.command("uncordon")
+def servers_uncordon(name: Name) -> None:
+    """Let a server get new databases again."""
+    from broker.bootstrap.capacity import uncordon  # noqa: PLC0415
+
+    again = "again" if run(uncordon(_settings(), name)) else "as before: it was not cordoned"
+    out.print(f"The server {name} gets new databases {again}.", highlight=False)
+
+
+@app.command("drain-plan")
+def servers_drain_plan(name: Name, as_json: AsJson = False) -> None:
+    """Show where everything on a server could go, and whether it fits; nothing is moved."""
+    from broker.bootstrap.capacity import plan_drain  # noqa: PLC0415
+    from broker.cli.server_tables import drain_data, drain_summary, drain_table  # noqa: PLC0415
+
+    drain = run(plan_drain(_settings(), name))
+    if as_json:
+        out.print_json(json.dumps(drain_data(drain)))
+    else:
+        if drain.moves:
+            out.print(drain_table(drain))
+        out.print(drain_summary(drain), highlight=False)
+    if not drain.fits:
+        raise typer.Exit(1)
 
 
 @app.command("check")
@@ -27,7 +86,7 @@ def servers_check(
 
 @app.command("prepare")
 def servers_prepare(
-    name: Annotated[str, typer.Argument(help="A server of the servers file.")],
+    name: Name,
     file: Annotated[
         Path, typer.Option("--file", envvar="PGBROKER_SERVERS_FILE", help="A servers file.")
     ],
@@ -43,3 +102,10 @@ def servers_prepare(
         superuser_dsn = superuser_dsn_file.read().strip()
         run(prepare_server(load_servers(file), name, superuser_dsn=superuser_dsn))
     out.print(f"The server {name} is prepared; now run: pgbroker servers check", highlight=False)
+
+
+def _settings() -> "Settings":
+    from broker.config import load_settings  # noqa: PLC0415
+
+    with explained():
+        return load_settings(os.environ)

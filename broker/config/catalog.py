@@ -106,6 +106,7 @@ def _plan(data: dict[str, Any], *, bindable: bool) -> Plan:
         extensions=extensions,
         provider=data.get("provider", "shared"),
         pool=data.get("pool", "default"),
+        server_labels=data.get("server_labels", {}),
         update_to=tuple(data.get("update_to", ())),
         asynchronous=data.get("asynchronous", False),
         free=data.get("free", True),

@@ -15,7 +15,7 @@ from broker.config.connections import dsn_problem, key_pair_problem
 from broker.config.files import read_text
 from broker.config.platforms import credential_problems, load_platforms
 from broker.config.problems import ConfigurationError, Problem, attempt
-from broker.config.servers import load_servers
+from broker.config.servers import load_servers, no_server_for
 from broker.config.settings import PlatformSettings, Settings
 from broker.config.values import choice, encryption_keys, endpoint, label, seconds, whole_number
 from broker.config.variables import Environment
@@ -99,14 +99,10 @@ def _catalog(env: Environment, servers: tuple[ServerSettings, ...]) -> tuple[Cat
     )
     if file is None:
         return Catalog(()), datetime.min.replace(tzinfo=UTC)
-    pools = {server.pool for server in servers}
     for plan in (plan for offering in file.catalog.offerings for plan in offering.plans):
         # Without any server there is a problem already, and this would only repeat it.
-        if pools and plan.pool not in pools:
-            message = (
-                f"the plan {plan.name!r} takes its servers from the pool {plan.pool!r}, and no "
-                f"server is in it; the servers file has {', '.join(sorted(pools))}."
-            )
+        message = no_server_for(plan, servers) if servers else None
+        if message is not None:
             env.problems.append(Problem(file.plan_lines[plan.id], message))
     return file.catalog, datetime.fromtimestamp(int(path.stat().st_mtime), UTC)
 

@@ -15,6 +15,7 @@ from broker.config.problems import ConfigurationError
 from broker.config.units import format_duration, format_size
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import timedelta
     from pathlib import Path
 
@@ -69,7 +70,7 @@ def _cells(plan: Plan) -> dict[str, str]:
     return {
         "cost": "free" if plan.free else "paid",
         "version": plan.maintenance_info.version if plan.maintenance_info else "none",
-        "servers": f"{plan.provider}, pool {plan.pool}",
+        "servers": ", ".join((f"{plan.provider}, pool {plan.pool}", *_labels(plan))),
         "connections": f"{limits.connections}, {limits.connections_per_binding} a binding",
         "storage": _UNLIMITED if storage is None else format_size(storage),
         "temporary files": _UNLIMITED if temporary is None else format_size(temporary),
@@ -88,6 +89,10 @@ def _cells(plan: Plan) -> dict[str, str]:
         else "valid until unbind",
         "update to": ", ".join(plan.update_to) or "no other plan",
     }
+
+
+def _labels(plan: Plan) -> Iterator[str]:
+    return (f"{name}={value}" for name, value in plan.server_labels.items())
 
 
 def _time(limit: timedelta | None) -> str:

@@ -1,6 +1,6 @@
 """The PostgreSQL servers that hold tenant databases.
 
-Belongs here: reading the servers file.
+Belongs here: reading the servers file, and whether it has a server for every plan.
 """
 
 from __future__ import annotations
@@ -12,16 +12,19 @@ from broker.config.documents import parse_document
 from broker.config.files import inline_or_file, read_text
 from broker.config.problems import ConfigurationError, attempt
 from broker.config.settings import ServerSettings
+from broker.config.units import parse_size
 from broker.domain.credentials import Secret
+from broker.domain.placement import has_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from broker.config.documents import Document
     from broker.config.problems import Problem
+    from broker.domain.catalog import Plan
 
-_PLAIN = ("host", "port", "pool", "sslmode", "max_databases")
+_PLAIN = ("host", "port", "pool", "sslmode", "labels", "max_databases", "max_connections")
 
 
 def load_servers(path: Path, *, where: str | None = None) -> tuple[ServerSettings, ...]:
@@ -63,6 +66,23 @@ def parse_servers(text: str, source: str, *, directory: Path) -> tuple[ServerSet
     return tuple(servers)
 
 
+def no_server_for(plan: Plan, servers: Sequence[ServerSettings]) -> str | None:
+    """Say why no server could ever hold databases of a plan; ``None`` when one can."""
+    pool = [server for server in servers if server.pool == plan.pool]
+    if not pool:
+        return (
+            f"the plan {plan.name!r} takes its servers from the pool {plan.pool!r}, and no server "
+            f"is in it; the servers file has {', '.join(sorted({s.pool for s in servers}))}."
+        )
+    if not any(has_labels(server.labels, plan) for server in pool):
+        wanted = ", ".join(f"{name}: {value}" for name, value in plan.server_labels.items())
+        return (
+            f"the plan {plan.name!r} requires the labels {wanted}, and no server of the pool "
+            f"{plan.pool!r} has them all."
+        )
+    return None
+
+
 def _server(
     document: Document,
     index: int,
@@ -88,5 +108,6 @@ def _server(
         name=entry["name"],
         admin_dsn=Secret(dsn or ""),
         ca_certificate=read("ca_certificate", authority_problem, required=False),
+        max_storage=parse_size(entry["max_storage"]) if "max_storage" in entry else None,
         **{key: entry[key] for key in _PLAIN if key in entry},
     )

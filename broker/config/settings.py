@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -59,7 +60,11 @@ class ServerSettings:
         port: Likewise.
         sslmode: libpq's ``sslmode``, told to tenants.
         ca_certificate: PEM of the authority that signed the server's certificate, for tenants.
+        labels: What plans may require of it.
         max_databases: How many databases it may hold; ``None`` is no limit.
+        max_connections: How many connections may be promised to its databases, all together;
+            ``None`` is no limit.
+        max_storage: How many bytes may be promised to or used by them; ``None`` is no limit.
     """
 
     name: str
@@ -69,7 +74,10 @@ class ServerSettings:
     pool: str = "default"
     sslmode: str = "prefer"
     ca_certificate: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
     max_databases: int | None = None
+    max_connections: int | None = None
+    max_storage: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

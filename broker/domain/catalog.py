@@ -74,6 +74,7 @@ class Plan:
         extensions: Which extensions it offers.
         provider: Where the server comes from (``shared``).
         pool: The server pool, for the provider ``shared``.
+        server_labels: Labels that a server of the pool must have, with their values.
         update_to: Names of the plans an instance may move to.
         asynchronous: The plan is never quick: callers must accept incomplete operations.
         free: Whether it costs nothing.
@@ -94,6 +95,7 @@ class Plan:
     extensions: Extensions = field(default_factory=Extensions)
     provider: str = "shared"
     pool: str = "default"
+    server_labels: Mapping[str, str] = field(default_factory=dict)
     update_to: tuple[str, ...] = ()
     asynchronous: bool = False
     free: bool = True

@@ -20,6 +20,7 @@ The docstring of a class is its default description. HTTP statuses are the API's
     ├── TemporaryFailure            the same request may succeed later
     │   ├── StateUnavailable        the broker's own state database
     │   ├── ServerUnavailable       a server that holds tenant databases
+    │   │   └── ServerAway          it did not answer before either
     │   └── PoolExhausted           no server of the pool has room
     └── PermanentFailure            it will not succeed without somebody's help
 """
@@ -118,6 +119,13 @@ class StateUnavailable(TemporaryFailure):
 
 class ServerUnavailable(TemporaryFailure):
     """The PostgreSQL server of this service instance cannot be reached. Try again later."""
+
+
+class ServerAway(ServerUnavailable):
+    """The PostgreSQL server of this service instance is known to be out of reach; try again later.
+
+    Nothing was done, and nobody waited.
+    """
 
 
 class PoolExhausted(TemporaryFailure):

@@ -231,15 +231,20 @@ class OperationRunner:
 
         engine = self._servers.engine(work.instance.server)
         began = time.monotonic()
-        for pause in pauses(self._retry_for if held_up is None else self._go_on_for):
+        limit = self._retry_for if held_up is None else self._go_on_for
+        for attempt, pause in enumerate(pauses(limit)):
             lease.check()
             try:
                 await engine.exclusively(work.instance.database, run, confirm=confirm)
             except errors.TemporaryFailure as exc:
-                if pause is None:
+                # A server that was away before is waited for by nobody; one that has just gone may
+                # be restarting.
+                hopeless = attempt == 0 and isinstance(exc, errors.ServerAway)
+                if pause is None or (hopeless and held_up is None):
                     raise
                 waited = time.monotonic() - began
-                if held_up is not None and waited > self._retry_for.total_seconds():
+                late = hopeless or waited > self._retry_for.total_seconds()
+                if held_up is not None and late:
                     held_up.set()
                     with suppress(errors.BrokerError):
                         await self._store.describe(work.operation, exc.description)

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
 import structlog
+from psycopg.rows import class_row
 
 from broker.domain.errors import TemporaryFailure
-from broker.postgres import databases
+from broker.domain.placement import Vitals
+from broker.postgres import databases, server_statements
 from broker.postgres.connections import Connections
-from broker.postgres.errors import REPEATABLE, is_lost, translate
+from broker.postgres.errors import REPEATABLE, is_lost, translate, unavailable
 from broker.postgres.exclusive import Activity, ExclusiveSession
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ T = TypeVar("T")
 
 ATTEMPTS = 5
 """How often work is tried before a collision is the caller's problem."""
+
+LOOK_TIMEOUT = 8
+"""Seconds until a server that lets us in and then says nothing counts as unreachable."""
 
 PAUSE = 0.05
 """Seconds before the second attempt; doubled before each further one."""
@@ -96,6 +101,26 @@ class PostgresEngine:
                 return await databases.size(connection, database)
 
         return await self._repeated(Activity("measure a database"), measure)
+
+    async def vitals(self) -> Vitals:
+        """Ask the server over a new connection how it is.
+
+        Raises:
+            ServerUnavailable: It does not answer, or lets the broker not in.
+        """
+        try:
+            async with (
+                asyncio.timeout(LOOK_TIMEOUT),
+                await self._connections.connect() as connection,
+                connection.cursor(row_factory=class_row(Vitals)) as cursor,
+            ):
+                await cursor.execute(server_statements.VITALS)
+                vitals = await cursor.fetchone()
+        except (TimeoutError, psycopg.Error) as exc:
+            raise unavailable(self._name) from exc
+        if vitals is None:
+            raise AssertionError("a SELECT without FROM returns one row")
+        return vitals
 
     async def _repeated(self, activity: Activity, work: Callable[[], Awaitable[T]]) -> T:
         """Run what looks before it acts, again when it collided or lost its connection."""

@@ -112,6 +112,18 @@ def allow_connections(database: str, *, allow: bool) -> Composed:
     )
 
 
+VITALS = SQL("""
+SELECT
+    pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1) AS version,
+    pg_catalog.current_setting('max_connections')::pg_catalog.int4
+    - pg_catalog.current_setting('superuser_reserved_connections')::pg_catalog.int4
+    - COALESCE(
+        pg_catalog.current_setting('reserved_connections', true)::pg_catalog.int4, 0
+    ) AS connection_slots
+""")
+"""Read what the choice of a server and its operator want to know, in one row."""
+
+
 def findings(version: int) -> Composed:
     """Read everything the check judges, in one row."""
     return SQL("""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from broker.domain.errors import PoolExhausted, ServerUnavailable
+from broker.domain import placement
+from broker.domain.errors import ServerUnavailable, UpdateRefused
+from broker.domain.placement import Candidate, Capacity, Use
+from broker.providers.watched import WatchedEngine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from broker.domain.catalog import Plan
+    from broker.domain.catalog import Catalog, Plan
     from broker.domain.database import Endpoint
+    from broker.domain.placement import Occupancy, Vitals
     from broker.service.ports import Engine
 
 
@@ -24,62 +29,114 @@ class SharedServer:
         pool: What plans choose by.
         endpoint: How tenants reach it.
         engine: What the broker does on it.
-        max_databases: How many it may hold; ``None`` is no limit.
+        capacity: What it may hold.
+        labels: What plans may require.
     """
 
     name: str
     pool: str
     endpoint: Endpoint
     engine: Engine
-    max_databases: int | None = None
+    capacity: Capacity = field(default_factory=Capacity)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 class SharedServers:
-    """The configured servers (``broker.service.ports.Servers``)."""
+    """The configured servers (``broker.service.ports.Servers``).
 
-    def __init__(self, servers: Iterable[SharedServer]) -> None:
-        """Remember the servers, in the order of the servers file."""
+    Args:
+        servers: In the order of the servers file.
+        catalog: For what the plans of existing databases promise.
+    """
+
+    def __init__(self, servers: Iterable[SharedServer], catalog: Catalog) -> None:
         self._servers = {server.name: server for server in servers}
+        self._catalog = catalog
+        self._engines = {
+            name: WatchedEngine(name, server.engine) for name, server in self._servers.items()
+        }
 
     def limited(self, plan: Plan) -> bool:
-        """Tell whether a server of the plan's pool has a limit on its databases."""
-        return any(server.max_databases is not None for server in self._pool(plan))
+        """Tell whether a server of the plan's pool has a limited capacity."""
+        return any(server.capacity.limited for server in self._pool(plan.pool))
 
-    def place(self, plan: Plan, databases: Mapping[str, int]) -> str:
-        """Choose the server of the plan's pool that holds the fewest databases.
+    def place(self, plan: Plan, occupancy: Occupancy) -> str:
+        """Choose the server of the plan's pool that has the most room, see ``placement.choose``.
 
         Args:
             plan: Its pool is the one to choose from.
-            databases: How many databases each server holds, by server name.
+            occupancy: What is on all servers.
 
         Raises:
-            PoolExhausted: No server of the pool has room.
+            PoolExhausted: No server of the pool can take it.
         """
-        pool = self._pool(plan)
-        if not pool:
-            raise PoolExhausted(
-                f"The pool {plan.pool!r} of the plan {plan.name!r} has no servers; the operator of "
-                "this broker has to add one."
-            )
-        with_room = [
-            server
-            for server in pool
-            if server.max_databases is None or databases.get(server.name, 0) < server.max_databases
-        ]
-        if not with_room:
-            raise PoolExhausted(
-                f"All servers of the pool {plan.pool!r} are full; delete a service instance, or "
-                "ask the operator of this broker to add a server."
-            )
-        return min(with_room, key=lambda server: databases.get(server.name, 0)).name
+        return placement.choose(self.candidates(occupancy, pool=plan.pool), plan)
 
-    def engine(self, server: str) -> Engine:
+    def check_growth(
+        self, server: str, before: Plan | None, after: Plan, occupancy: Occupancy
+    ) -> None:
+        """Make sure that a database may move to another plan on its server.
+
+        Args:
+            server: The server it is on.
+            before: Its plan, if the catalog still has it.
+            after: The plan it shall have.
+            occupancy: What is on all servers.
+
+        Raises:
+            UpdateRefused: The server lacks the plan's labels, or what the plan promises.
+        """
+        for candidate in self.candidates(occupancy):
+            found = placement.growth_obstacle(candidate, before, after)
+            if candidate.name == server and found is not None:
+                raise UpdateRefused(
+                    f"The server of this service instance is one {found.value}, so the instance "
+                    f"cannot have the plan {after.name!r} there. Nothing has been changed. Make a "
+                    "new service instance of that plan, or ask the operator of this broker.",
+                    instance_usable=True,
+                    update_repeatable=True,
+                )
+
+    def candidates(
+        self, occupancy: Occupancy, *, pool: str | None = None, with_unknown: bool = False
+    ) -> list[Candidate]:
+        """Return the servers as the choice sees them.
+
+        Args:
+            occupancy: What is on all servers.
+            pool: Only those of this pool.
+            with_unknown: At the end also those that something is on, and that are no longer
+                configured; they count as out of reach.
+        """
+        use = occupancy.use(self._catalog)
+        unknown = sorted(use.keys() - self._servers.keys()) if with_unknown else ()
+        return [
+            Candidate(
+                name=server.name,
+                capacity=server.capacity,
+                use=use.get(server.name, Use()),
+                labels=server.labels,
+                cordoned=server.name in occupancy.cordoned,
+                reachable=self._engines[server.name].reachable,
+                connection_slots=_slots(self._engines[server.name].last_vitals),
+            )
+            for server in self._servers.values()
+            if pool is None or server.pool == pool
+        ] + [Candidate(name=name, use=use[name], reachable=False) for name in unknown]
+
+    def vitals(self, server: str) -> Vitals | None:
+        """Return what a server said when it was looked at; ``None`` when it does not answer."""
+        engine = self._engines.get(server)
+        return engine.last_vitals if engine is not None and engine.reachable else None
+
+    def engine(self, server: str) -> WatchedEngine:
         """Return the engine of a server.
 
         Raises:
             ServerUnavailable: The server is no longer configured.
         """
-        return self._find(server).engine
+        self._find(server)
+        return self._engines[server]
 
     def endpoint(self, server: str) -> Endpoint:
         """Return how tenants reach a server.
@@ -89,8 +146,22 @@ class SharedServers:
         """
         return self._find(server).endpoint
 
-    def _pool(self, plan: Plan) -> list[SharedServer]:
-        return [server for server in self._servers.values() if server.pool == plan.pool]
+    async def look(self) -> None:
+        """Ask all servers at once how they are."""
+        await asyncio.gather(*(engine.look() for engine in self._engines.values()))
+
+    async def watch(self, *, every: float) -> None:
+        """Look at all servers time and again, until cancelled.
+
+        Args:
+            every: Seconds between two looks.
+        """
+        while True:
+            await self.look()
+            await asyncio.sleep(every)
+
+    def _pool(self, pool: str) -> list[SharedServer]:
+        return [server for server in self._servers.values() if server.pool == pool]
 
     def _find(self, name: str) -> SharedServer:
         try:
@@ -100,3 +171,7 @@ class SharedServers:
                 f"The server {name!r} of this service instance is no longer in the broker's "
                 "servers file; the operator has to put it back."
             ) from None
+
+
+def _slots(vitals: Vitals | None) -> int | None:
+    return None if vitals is None else vitals.connection_slots

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from broker.domain.database import DatabaseChange, DatabaseSpec, Endpoint, LoginSpec
     from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey, Status
     from broker.domain.operation import Operation, Work
+    from broker.domain.placement import Occupancy, Vitals
 
 
 class DatabaseSession(Protocol):
@@ -82,22 +83,44 @@ class Engine(Protocol):
     async def database_size(self, database: str) -> int:
         """Return the bytes the database occupies."""
 
+    async def vitals(self) -> Vitals:
+        """Ask the server over a new connection how it is.
+
+        Raises:
+            ServerUnavailable: It does not answer, or lets the broker not in.
+        """
+
 
 class Servers(Protocol):
     """The configured servers (a provider)."""
 
     def limited(self, plan: Plan) -> bool:
-        """Tell whether a server of the plan's pool has a limit on its databases."""
+        """Tell whether a server of the plan's pool has a limited capacity."""
 
-    def place(self, plan: Plan, databases: dict[str, int]) -> str:
+    def place(self, plan: Plan, occupancy: Occupancy) -> str:
         """Choose the server for a new database.
 
         Args:
             plan: Its pool is the one to choose from.
-            databases: How many databases each server holds, by server name.
+            occupancy: What is on all servers.
 
         Raises:
-            PoolExhausted: No server of the pool has room.
+            PoolExhausted: No server of the pool can take it.
+        """
+
+    def check_growth(
+        self, server: str, before: Plan | None, after: Plan, occupancy: Occupancy
+    ) -> None:
+        """Make sure that a database may move to another plan on its server.
+
+        Args:
+            server: The server it is on.
+            before: Its plan, if the catalog still has it.
+            after: The plan it shall have.
+            occupancy: What is on all servers.
+
+        Raises:
+            UpdateRefused: The server lacks the plan's labels, or what the plan promises.
         """
 
     def engine(self, server: str) -> Engine:
@@ -130,8 +153,8 @@ class StateTransaction(Protocol):
     async def active_operations(self, key: InstanceKey) -> list[Operation]:
         """Read what is in progress on the instance and on its bindings, the oldest first."""
 
-    async def databases_per_server(self, *, exclusively: bool) -> dict[str, int]:
-        """Count the instances on each server.
+    async def occupancy(self, *, exclusively: bool) -> Occupancy:
+        """Count what is on each server, and read which servers are cordoned.
 
         Args:
             exclusively: Let no other transaction count exclusively until this one ends, so that

@@ -68,8 +68,8 @@ async def _record(
         recorded = await state.record(operation, Status.CREATING, lease=broker.lease)
     else:
         decide.check_maintenance(plan, request.maintenance_version)
-        databases = await state.databases_per_server(exclusively=broker.servers.limited(plan))
-        server = broker.servers.place(plan, databases)
+        occupancy = await state.occupancy(exclusively=broker.servers.limited(plan))
+        server = broker.servers.place(plan, occupancy)
         instance = _instance(broker, request, plan, server)
         recorded = await state.record(operation, instance, lease=broker.lease)
     return Work(operation, instance) if recorded else None

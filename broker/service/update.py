@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from broker.domain.instance import Instance
     from broker.domain.operation import Operation
     from broker.domain.requests import UpdateRequest
+    from broker.service.ports import StateTransaction
 
 
 async def update(broker: Broker, request: UpdateRequest) -> Outcome:
@@ -58,6 +59,8 @@ async def update(broker: Broker, request: UpdateRequest) -> Outcome:
             case decide.Await(operation=task):
                 pass
             case decide.Create():
+                if plan.id != stored.plan_id:
+                    await _check_growth(broker, state, stored, plan)
                 operation = new_operation(
                     broker, OperationKind.UPDATE, request.instance, request.caller, target=target
                 )
@@ -72,6 +75,15 @@ async def _check_storage(broker: Broker, stored: Instance, plan: Plan) -> None:
     if plan.limits.storage is not None:
         size = await broker.servers.engine(stored.server).database_size(stored.database)
         decide.check_storage(plan, size)
+
+
+async def _check_growth(
+    broker: Broker, state: StateTransaction, stored: Instance, plan: Plan
+) -> None:
+    """Refuse a plan that promises more than the instance's server has left."""
+    before = broker.catalog.find_plan(stored.service_id, stored.plan_id)
+    occupancy = await state.occupancy(exclusively=broker.servers.limited(plan))
+    broker.servers.check_growth(stored.server, before, plan, occupancy)
 
 
 def _wanted_plan(broker: Broker, request: UpdateRequest, stored: Instance | None) -> Plan:

@@ -161,6 +161,7 @@ def recorded_values(operation: Operation) -> dict[str, Any]:
         "identity_platform": identity.platform if identity else None,
         "identity_value": dict(identity.value) if identity else None,
         "target": _target_document(operation.target) if operation.target else None,
+        "target_plan_id": operation.target.plan_id if operation.target else None,
         "lease_token": operation.lease_token,
         "started_at": operation.started_at,
         **outcome_values(operation),

@@ -28,7 +28,14 @@ from sqlalchemy.dialects.postgresql import insert as insert_unless
 from sqlalchemy.types import UserDefinedType
 
 from broker.domain.operation import OperationState
-from broker.store.tables import SCHEMA, bindings, encryption_keys, instances, operations
+from broker.store.tables import (
+    SCHEMA,
+    bindings,
+    encryption_keys,
+    instances,
+    operations,
+    server_passwords,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Delete, Select, Table, Update
@@ -86,10 +93,6 @@ _newest = operations.c.sequence.desc()
 
 READ_INSTANCE = select(instances).where(_whole_key(instances))
 LOCK_INSTANCE = READ_INSTANCE.with_for_update()
-COUNT_DATABASES = select(instances.c.server, func.count().label("total")).group_by(
-    instances.c.server
-)
-LOCK_PLACEMENT = select(func.pg_advisory_xact_lock(func.hashtextextended(f"{SCHEMA} placement", 0)))
 # On a conflict of the primary key only: a collision of random names is a defect, not a replay.
 ADD_INSTANCE = (
     insert_unless(instances)
@@ -230,7 +233,11 @@ FORGET_OPERATIONS = delete(operations).where(
 # The state database itself
 
 READ_REVISION = select(table("alembic_version", column("version_num"), schema=SCHEMA))
-USED_KEYS = union(select(bindings.c.secret_key_id), select(instances.c.tag_key_id))
+USED_KEYS = union(
+    select(bindings.c.secret_key_id),
+    select(instances.c.tag_key_id),
+    select(server_passwords.c.secret_key_id),
+)
 ADD_PROOFS = insert_unless(encryption_keys).on_conflict_do_nothing()
 READ_PROOFS = select(encryption_keys)
 READ_FATE = select(func.pg_xact_status(cast(bindparam("transaction", type_=Text), _TransactionId)))

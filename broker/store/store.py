@@ -20,6 +20,7 @@ from broker.store.errors import (
     translated,
 )
 from broker.store.migrate import head
+from broker.store.servers import ServerRecords
 from broker.store.transaction import PostgresTransaction
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ class PostgresStore:
         keys: Encrypts and decrypts the secrets of bindings.
         pool_size: The most connections at a time.
         patience: How long to wait for a connection, for a free one of the pool, and for a lock.
+
+    Attributes:
+        servers: What is known about servers.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class PostgresStore:
         self._single = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._keys = keys
         self._patience = patience
+        self.servers = ServerRecords(self._execute, keys)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -101,6 +101,7 @@ instances = Table(
     *_short("platform", "instance_id", "service_id", "plan_id"),
     *_bounded("parameters", "context"),
     Index("instances_server_database", "server", "database", unique=True),
+    Index("instances_server_plan", "server", "service_id", "plan_id"),
 )
 
 bindings = Table(
@@ -153,6 +154,9 @@ operations = Table(
     Column("identity_platform", Text),
     Column("identity_value", JSON(none_as_null=True)),
     Column("target", JSON(none_as_null=True)),
+    # Apart from the rest, because placement counts by it: PostgreSQL cannot read a JSON document
+    # that has a NUL character somewhere.
+    Column("target_plan_id", Text),
     Column("lease_token", Uuid, nullable=False),
     _moment("lease_until"),
     Column("description", Text),
@@ -188,6 +192,30 @@ operations = Table(
     Index("operations_newest", "platform", "instance_id", "binding_id", "sequence"),
     Index("operations_finished", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
     Index("operations_leases", "lease_until", postgresql_where=text(_IN_PROGRESS)),
+)
+
+server_cordons = Table(
+    "server_cordons",
+    metadata,
+    Column("server", Text, nullable=False),
+    Column("reason", Text),
+    _moment("cordoned_at"),
+    PrimaryKeyConstraint("server", name="server_cordons_pkey"),
+)
+
+server_passwords = Table(
+    "server_passwords",
+    metadata,
+    Column("server", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    # Grows with every rotation; part of what a ciphertext is bound to.
+    Column("version", BigInteger, nullable=False),
+    Column("secret", LargeBinary, nullable=False),
+    Column("secret_key_id", Text, nullable=False),
+    _moment("created_at"),
+    # Unknown is whether the server has got it: the rotation has not ended yet, or was interrupted.
+    _moment("confirmed_at", nullable=True),
+    PrimaryKeyConstraint("server", "role", "version", name="server_passwords_pkey"),
 )
 
 encryption_keys = Table(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.exc import DBAPIError
 
 from broker.domain.instance import Binding, Instance, Status
-from broker.store import rows
+from broker.store import rows, servers
 from broker.store import statements as sql
 from broker.store.errors import translated
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from broker.domain.instance import BindingKey, InstanceKey
     from broker.domain.operation import Operation
+    from broker.domain.placement import Occupancy
     from broker.store.encryption import KeyRing
 
 
@@ -66,17 +67,16 @@ class PostgresTransaction:
         found = await self._execute(sql.ACTIVE, rows.instance_key(key))
         return [rows.to_operation(row) for row in found]
 
-    async def databases_per_server(self, *, exclusively: bool) -> dict[str, int]:
-        """Count the instances on each server.
+    async def occupancy(self, *, exclusively: bool) -> Occupancy:
+        """Count what is on each server, and read which servers are cordoned.
 
         Args:
             exclusively: Let no other transaction count exclusively until this one ends.
         """
         if exclusively:
             # A statement of its own: the count must see what was committed while this one waited.
-            await self._execute(sql.LOCK_PLACEMENT)
-        found = await self._execute(sql.COUNT_DATABASES)
-        return {row.server: row.total for row in found}
+            await self._execute(servers.LOCK_PLACEMENT)
+        return servers.occupancy(await self._execute(servers.OCCUPANCY))
 
     async def add_instance(self, instance: Instance) -> bool:
         """Insert an instance; ``False`` when the key is taken by then."""

@@ -34,7 +34,7 @@ async def test_the_last_place_is_taken_once(
         store = PostgresStore(state_dsn, broker.keys)
         # Another replica is about to place a database, so that both requests arrive meanwhile.
         async with store.transaction() as state:
-            await state.databases_per_server(exclusively=True)
+            await state.occupancy(exclusively=True)
             requests = [asyncio.create_task(asyncio.to_thread(platform.provision, i)) for i in ids]
             await until(state_dsn, BOTH_WAIT)
         await store.close()

@@ -155,7 +155,7 @@ async def a_replica(
     server = SharedServer("alpha", "default", Endpoint(postgres.host, postgres.port), engine)
     runner = OperationRunner(
         store=store,
-        servers=SharedServers([server]),
+        servers=SharedServers([server], CATALOG),
         catalog=CATALOG,
         tags=tags,
         lease=lease,

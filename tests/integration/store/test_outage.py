@@ -77,7 +77,8 @@ async def test_a_stopped_database_is_a_quick_temporary_failure(server: EmbeddedP
     await store.check()
     assert await store.instance(instance.key) == instance
     async with store.transaction() as state:
-        assert await state.databases_per_server(exclusively=False) == {"alpha": 1}
+        occupancy = await state.occupancy(exclusively=False)
+    assert [(placed.server, placed.databases) for placed in occupancy.placed] == [("alpha", 1)]
     await store.close()
 
 

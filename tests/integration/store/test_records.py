@@ -11,6 +11,7 @@ import pytest
 
 from broker.domain.errors import InvalidRequest, NotFound, UpdateRefused
 from broker.domain.instance import BindingKey, InstanceKey, Status
+from broker.domain.placement import Occupancy, Placed
 from tests.integration.store.records import (
     LEASE,
     a_binding,
@@ -132,7 +133,7 @@ async def test_what_is_not_there_is_none(store: PostgresStore) -> None:
         assert await state.binding(BindingKey(key, "b")) is None
         assert await state.bindings(key) == []
         assert await state.active_operations(key) == []
-        assert await state.databases_per_server(exclusively=False) == {}
+        assert await state.occupancy(exclusively=False) == Occupancy()
 
 
 async def test_platforms_do_not_see_each_other(store: PostgresStore) -> None:
@@ -191,7 +192,22 @@ async def test_databases_are_counted_per_server(store: PostgresStore) -> None:
     """Placement learns how many instances each server holds."""
     await record(store, *(an_instance(server=name) for name in ("alpha", "alpha", "beta")))
     async with store.transaction() as state:
-        assert await state.databases_per_server(exclusively=False) == {"alpha": 2, "beta": 1}
+        occupancy = await state.occupancy(exclusively=False)
+    assert set(occupancy.placed) == {
+        Placed("alpha", "service", "plan", 2, 2),
+        Placed("beta", "service", "plan", 1, 1),
+    }
+
+
+async def test_an_update_in_progress_promises_both_plans(store: PostgresStore) -> None:
+    """What an instance may become counts beside what it is, and is no second database."""
+    instance = an_instance()
+    await record(store, instance, an_operation(instance.key))
+    occupancy = await store.servers.occupancy()
+    assert set(occupancy.placed) == {
+        Placed("alpha", "service", "plan", 1, 1),
+        Placed("alpha", "service", "larger", 0, 1),
+    }
 
 
 async def test_the_newest_operation_is_the_last_recorded(store: PostgresStore) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from broker.domain.errors import ConcurrencyError, StateUnavailable
 from broker.domain.instance import Status
+from broker.domain.placement import Occupancy
 from broker.store import PostgresStore
 from tests.integration.store.observe import SOMEBODY_WAITS, until
 from tests.integration.store.records import (
@@ -128,23 +129,23 @@ async def test_of_two_requests_for_one_id_one_wins(store: PostgresStore, state_d
 async def test_places_are_counted_one_after_the_other(store: PostgresStore, state_dsn: str) -> None:
     """Who counts while another takes a place waits, and then counts that place too."""
 
-    async def count() -> dict[str, int]:
+    async def count() -> Occupancy:
         async with store.transaction() as state:
-            return await state.databases_per_server(exclusively=True)
+            return await state.occupancy(exclusively=True)
 
     async with store.transaction() as state:
-        assert await state.databases_per_server(exclusively=True) == {}
+        assert await state.occupancy(exclusively=True) == Occupancy()
         second = asyncio.create_task(count())
         await until(state_dsn, SOMEBODY_WAITS)
         assert await state.add_instance(an_instance())
-    assert await second == {"alpha": 1}
+    assert [placed.databases for placed in (await second).placed] == [1]
 
 
 async def test_without_a_limit_nobody_waits_to_count(store: PostgresStore) -> None:
     """Provisions on servers without a limit do not queue."""
     async with store.transaction() as first, store.transaction() as second:
-        await first.databases_per_server(exclusively=True)
-        assert await second.databases_per_server(exclusively=False) == {}
+        await first.occupancy(exclusively=True)
+        assert await second.occupancy(exclusively=False) == Occupancy()
 
 
 @pytest.mark.parametrize("binding_id", [None, "binding"])
@@ -204,7 +205,7 @@ async def test_a_lock_held_too_long_is_a_temporary_failure(
 async def test_an_exhausted_pool_is_a_temporary_failure(hasty: PostgresStore) -> None:
     """Waiting for a free connection is bounded, too, and the pool recovers."""
     async with hasty.transaction() as state:
-        await state.databases_per_server(exclusively=False)
+        await state.occupancy(exclusively=False)
         with pytest.raises(StateUnavailable, match="busy"):
             async with asyncio.timeout(5):
                 await hasty.check()

@@ -26,6 +26,7 @@ EXPECTED: dict[type[errors.BrokerError], tuple[int, str | None]] = {
     errors.TemporaryFailure: (503, None),
     errors.StateUnavailable: (503, None),
     errors.ServerUnavailable: (503, None),
+    errors.ServerAway: (503, None),
     errors.PoolExhausted: (503, None),
     errors.PermanentFailure: (500, None),
 }

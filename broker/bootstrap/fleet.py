@@ -1,0 +1,104 @@
+"""The configured servers, with their engines: what serving and the command line have in common."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from broker.domain.database import Endpoint
+from broker.domain.placement import Capacity
+from broker.postgres.engine import PostgresEngine
+from broker.providers.shared import SharedServer, SharedServers
+from broker.store.encryption import KeyRing
+from broker.store.store import PostgresStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from broker.config import ServerSettings, Settings
+
+LOOK_EVERY = 10.0
+"""Seconds after which a serving process asks every server again how it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The servers of a broker.
+
+    Attributes:
+        servers: For placement and for the engines.
+        engines: To be opened and closed.
+    """
+
+    servers: SharedServers
+    engines: tuple[PostgresEngine, ...]
+
+    @classmethod
+    def of(cls, settings: Settings) -> Fleet:
+        """Put the servers together; nothing is connected yet."""
+        engines = tuple(
+            PostgresEngine(
+                server.name, server.admin_dsn.reveal(), pool_size=settings.server_connections
+            )
+            for server in settings.servers
+        )
+        shared = map(_shared_server, settings.servers, engines)
+        return cls(SharedServers(shared, settings.catalog), engines)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Keep the engines open until the context is left."""
+        async with AsyncExitStack() as stack:
+            for engine in self.engines:
+                stack.push_async_callback(engine.close)
+                await engine.open()
+            yield
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Look at the servers from time to time until the context is left."""
+        watch = asyncio.create_task(self.servers.watch(every=LOOK_EVERY), name="watch servers")
+        try:
+            yield
+        finally:
+            watch.cancel()
+            await asyncio.wait({watch})
+
+
+@asynccontextmanager
+async def operated(settings: Settings) -> AsyncIterator[tuple[Fleet, PostgresStore]]:
+    """Open servers and state for a command of the operator's, until the context is left.
+
+    Raises:
+        StateUnavailable: The state database cannot be reached, or its schema is not the code's.
+    """
+    keys = KeyRing([(key.id, key.key) for key in settings.encryption_keys])
+    store = PostgresStore(settings.state_dsn.reveal(), keys)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(store.close)
+        await store.check()
+        fleet = Fleet.of(settings)
+        await stack.enter_async_context(fleet.opened())
+        yield fleet, store
+
+
+def _shared_server(server: ServerSettings, engine: PostgresEngine) -> SharedServer:
+    return SharedServer(
+        name=server.name,
+        pool=server.pool,
+        endpoint=Endpoint(
+            host=server.host,
+            port=server.port,
+            sslmode=server.sslmode,
+            ca_certificate=server.ca_certificate,
+        ),
+        engine=engine,
+        capacity=Capacity(
+            databases=server.max_databases,
+            connections=server.max_connections,
+            storage=server.max_storage,
+        ),
+        labels=server.labels,
+    )

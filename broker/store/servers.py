@@ -1,0 +1,257 @@
+"""What the state knows about servers: what is on them, cordons, and rotated passwords.
+
+Belongs here: those statements, and what runs them. Which servers there are is in the servers file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sqlalchemy import (
+    BigInteger,
+    Text,
+    bindparam,
+    cast,
+    delete,
+    func,
+    literal,
+    null,
+    select,
+    true,
+    union_all,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
+
+from broker.domain.credentials import Secret
+from broker.domain.operation import OperationKind, OperationState
+from broker.domain.placement import Occupancy, Placed
+from broker.store import rows
+from broker.store.tables import SCHEMA, instances, operations, server_cordons, server_passwords
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from sqlalchemy import CursorResult, Executable
+
+    from broker.domain.instance import Instance
+    from broker.store.encryption import KeyRing
+
+LOCK_PLACEMENT = select(func.pg_advisory_xact_lock(func.hashtextextended(f"{SCHEMA} placement", 0)))
+
+_nobody = cast(null(), Text)
+_none = literal(0, BigInteger)
+_on_servers = select(
+    instances.c.server,
+    instances.c.service_id,
+    instances.c.plan_id,
+    func.count().label("databases"),
+    func.count().label("promises"),
+).group_by(instances.c.server, instances.c.service_id, instances.c.plan_id)
+# Both plans count while an update is under way: it may succeed, and it may fail.
+_wanted = operations.c.target_plan_id
+_updating = (
+    select(instances.c.server, instances.c.service_id, _wanted, _none, func.count())
+    .join_from(
+        operations,
+        instances,
+        (instances.c.platform == operations.c.platform)
+        & (instances.c.instance_id == operations.c.instance_id),
+    )
+    .where(
+        operations.c.state == OperationState.IN_PROGRESS.value,
+        operations.c.kind == OperationKind.UPDATE.value,
+        instances.c.plan_id != _wanted,
+    )
+    .group_by(instances.c.server, instances.c.service_id, _wanted)
+)
+_cordoned = select(server_cordons.c.server, _nobody, _nobody, _none, _none)
+# One statement for all that a placement has to know. Whatever else takes room on servers is one
+# more part of it, with the plan that its room was promised by.
+OCCUPANCY = union_all(_on_servers, _updating, _cordoned)
+
+_RESIDENTS = (
+    select(instances)
+    .where(instances.c.server == bindparam("key_server"))
+    .order_by(instances.c.platform, instances.c.instance_id)
+)
+_CORDONS = select(server_cordons).order_by(server_cordons.c.server)
+_CORDON = (
+    insert(server_cordons)
+    .values(
+        server=bindparam("server"),
+        reason=bindparam("reason"),
+        cordoned_at=func.clock_timestamp(),
+    )
+    .on_conflict_do_update(
+        index_elements=server_cordons.primary_key, set_={"reason": bindparam("reason")}
+    )
+)
+_UNCORDON = (
+    delete(server_cordons)
+    .where(server_cordons.c.server == bindparam("key_server"))
+    .returning(true())
+)
+
+_of_role = (server_passwords.c.server == bindparam("key_server")) & (
+    server_passwords.c.role == bindparam("key_role")
+)
+_this = _of_role & (server_passwords.c.version == bindparam("key_version"))
+_PASSWORDS = select(server_passwords).where(_of_role).order_by(server_passwords.c.version.desc())
+_ADD_PASSWORD = insert(server_passwords).values(
+    {
+        part.key: bindparam(part.key, type_=part.type)
+        for part in server_passwords.c
+        if part.key not in {"created_at", "confirmed_at"}
+    }
+    | {"created_at": func.clock_timestamp()}
+)
+_others = (
+    delete(server_passwords)
+    .where(_of_role, server_passwords.c.version != bindparam("key_version"))
+    .returning(true())
+    .cte("others")
+)
+_CONFIRM_PASSWORD = (
+    update(server_passwords)
+    .where(_this)
+    .values(confirmed_at=func.clock_timestamp())
+    .add_cte(_others)
+)
+_FORGET_PASSWORD = delete(server_passwords).where(_this)
+
+
+class Execute(Protocol):
+    """Runs a statement on its own."""
+
+    async def __call__(
+        self, statement: Executable, values: Mapping[str, Any] | None = None, /
+    ) -> CursorResult[Any]:
+        """Run a statement with its parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cordon:
+    """A server that gets no new databases.
+
+    Attributes:
+        server: Its name.
+        reason: For the operator's colleagues.
+        since: When it was cordoned first.
+    """
+
+    server: str
+    reason: str | None
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AdminPassword:
+    """A password that the broker's role on a server has, or may have.
+
+    Attributes:
+        version: The newest is the greatest.
+        secret: The password.
+        confirmed: Whether the broker has logged in with it.
+    """
+
+    version: int
+    secret: Secret
+    confirmed: bool
+
+
+def occupancy(found: CursorResult[Any]) -> Occupancy:
+    """Build what the statement ``OCCUPANCY`` has found."""
+    placed: list[Placed] = []
+    cordoned: set[str] = set()
+    for row in found.mappings():
+        if row["service_id"] is None:
+            cordoned.add(row["server"])
+        else:
+            placed.append(Placed(**row))
+    return Occupancy(tuple(placed), frozenset(cordoned))
+
+
+class ServerRecords:
+    """The records of servers; every method is one statement, and may be repeated.
+
+    Args:
+        execute: Runs a statement.
+        keys: Encrypts and decrypts the passwords.
+    """
+
+    def __init__(self, execute: Execute, keys: KeyRing) -> None:
+        self._execute = execute
+        self._keys = keys
+
+    async def occupancy(self) -> Occupancy:
+        """Count what is on each server, and read which servers are cordoned."""
+        return occupancy(await self._execute(OCCUPANCY))
+
+    async def residents(self, server: str) -> list[Instance]:
+        """Read the instances on a server."""
+        found = await self._execute(_RESIDENTS, {"key_server": server})
+        return [rows.to_instance(row) for row in found]
+
+    async def cordons(self) -> dict[str, Cordon]:
+        """Read which servers get no new databases, by name."""
+        return {
+            row.server: Cordon(row.server, row.reason, row.cordoned_at)
+            for row in await self._execute(_CORDONS)
+        }
+
+    async def cordon(self, server: str, reason: str | None) -> None:
+        """Let a server get no new databases; a new reason replaces the old one."""
+        await self._execute(_CORDON, {"server": server, "reason": reason})
+
+    async def uncordon(self, server: str) -> bool:
+        """Let a server get new databases again; ``False`` when it was not cordoned."""
+        return (await self._execute(_UNCORDON, {"key_server": server})).one_or_none() is not None
+
+    async def passwords(self, server: str, role: str) -> list[AdminPassword]:
+        """Read the passwords that the broker's role has or may have, the newest first."""
+        found = await self._execute(_PASSWORDS, {"key_server": server, "key_role": role})
+        return [
+            AdminPassword(
+                row.version,
+                Secret(
+                    self._keys.decrypt(
+                        row.secret_key_id,
+                        row.secret,
+                        place=_place(server, role, row.version),
+                    ).decode()
+                ),
+                row.confirmed_at is not None,
+            )
+            for row in found
+        ]
+
+    async def add_password(self, server: str, role: str, version: int, secret: Secret) -> None:
+        """Record a password that the server is about to get."""
+        key_id, sealed = self._keys.encrypt(
+            secret.reveal().encode(), place=_place(server, role, version)
+        )
+        values = {
+            "server": server,
+            "role": role,
+            "version": version,
+            "secret": sealed,
+            "secret_key_id": key_id,
+        }
+        await self._execute(_ADD_PASSWORD, values)
+
+    async def confirm_password(self, server: str, role: str, version: int) -> None:
+        """Note that a password is the role's, and forget all others."""
+        key = {"key_server": server, "key_role": role, "key_version": version}
+        await self._execute(_CONFIRM_PASSWORD, key)
+
+    async def forget_password(self, server: str, role: str, version: int) -> None:
+        """Forget a password that the server never got."""
+        key = {"key_server": server, "key_role": role, "key_version": version}
+        await self._execute(_FORGET_PASSWORD, key)
+
+
+def _place(server: str, role: str, version: int) -> tuple[str, ...]:
+    return (server_passwords.name, "secret", server, role, str(version))
