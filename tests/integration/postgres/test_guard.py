@@ -170,6 +170,27 @@ async def test_nobody_comes_between_two_steps(engine: StepwiseEngine, superuser:
     assert not await rows(superuser, FOOTPRINT, names, names)
 
 
+async def test_whoever_is_refused_gives_the_lock_back(
+    engine: StepwiseEngine, postgres: PostgresServer
+) -> None:
+    """A confirmation that fails leaves the database to the next, at once."""
+    spec = database_spec()
+
+    async def refuse() -> None:
+        raise NotOursError
+
+    async def make(database: DatabaseSession) -> None:
+        await database.ensure_roles(spec)
+
+    with pytest.raises(NotOursError):
+        await engine.exclusively(spec.name, make, confirm=refuse)
+    next_one = StepwiseEngine("replica", postgres.broker_dsn())
+    await next_one.open()
+    async with asyncio.timeout(4):  # less than one round of waiting for a lock
+        await next_one.drop_database(spec, [])
+    await next_one.close()
+
+
 async def test_frozen_between_its_steps(
     engine: StepwiseEngine,
     postgres: PostgresServer,
