@@ -12,10 +12,10 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-
 	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-matrix check format bench lock clean
+.PHONY: help setup run test test-matrix e2e check format bench lock clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## create .venv and install the locked dependencies into it
 
@@ -41,6 +41,10 @@ test: $(STAMP) ## run the tests
 test-matrix: $(STAMP) ## run the PostgreSQL tests on every supported version (needs npm)
 	@$(BIN)/python -m tests.matrix $(VERSIONS) -- -q -n $(WORKERS) \
 		tests/integration/postgres tests/integration/test_embedded.py
+
+e2e: $(STAMP) ## run the Kubernetes tests (needs Go, or programs in KUBEBUILDER_ASSETS)
+	@$(BIN)/python -m tests.e2e.cluster.programs
+	@$(BIN)/python -m pytest tests/e2e
 
 check: $(STAMP) ## lint, check formatting, types and import directions
 	@$(BIN)/ruff check

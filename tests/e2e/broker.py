@@ -52,6 +52,10 @@ class Broker:
         """Tell whether it has been started and has not ended since."""
         return self.process is not None and self.process.process.poll() is None
 
+    def log_lines(self) -> list[str]:
+        """Return what it has written so far."""
+        return self.log_file.read_text("utf-8").splitlines()
+
     def start(self) -> None:
         """Run it; it is ready afterwards."""
         self.process = self._running.enter_context(running_broker(self.environ, self.log_file))

@@ -16,13 +16,29 @@ from tests.support.application import cloned_database
 from tests.support.state import migrated_template
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.e2e.cluster.kubectl import Cluster
     from tests.e2e.cluster.programs import Programs
     from tests.support.postgres import PostgresServer
 
 __all__ = ["migrated_template"]
+
+_FIGURES = pytest.StashKey[list[str]]()
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print what was measured."""
+    for line in config.stash.get(_FIGURES, []):
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def report(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Return a function that keeps a line for the end of the run."""
+    return pytestconfig.stash.setdefault(_FIGURES, []).append
 
 
 @pytest.fixture(scope="session")
@@ -86,5 +102,5 @@ def namespace(registration: Cluster, broker: Broker) -> Iterator[Cluster]:
     context = registration.within(name)
     yield context
     for kind in ("servicebindings", "serviceinstances"):
-        context.kubectl("delete", kind, "--all", "--timeout=120s")
-    registration.kubectl("delete", "namespace", name, "--timeout=60s")
+        context.kubectl("delete", kind, "--all", "--timeout=60s")
+    registration.kubectl("delete", "namespace", name, "--wait=false")

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
     from tests.support.postgres import PostgresServer
 
+_REFUSALS = (
+    "password authentication failed",
+    # Where the server admits members of a database's group role only, and the role is gone.
+    "pg_hba.conf rejects connection",
+)
+
 
 def log_in(secret: Mapping[str, str], directory: Path) -> psycopg.Connection[Any]:
     """Connect with exactly what a Secret of the platform holds.
@@ -35,7 +41,7 @@ def is_refused(secret: Mapping[str, str], directory: Path) -> bool:
     try:
         log_in(secret, directory).close()
     except psycopg.OperationalError as error:
-        return "authentication failed" in str(error) or "does not exist" in str(error)
+        return any(reason in str(error) for reason in _REFUSALS)
     return False
 
 

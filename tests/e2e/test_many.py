@@ -1,0 +1,65 @@
+"""Fifty developers at once, and whose time it takes."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from typing import TYPE_CHECKING
+
+from tests.e2e.tenants import databases, log_in
+from tests.e2e.walkthrough import binding, instance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.e2e.broker import Broker
+    from tests.e2e.cluster.kubectl import Cluster
+
+COUNT = 50
+NAMES = [f"db-{number:02}" for number in range(COUNT)]
+
+PATIENCE = 240
+"""Seconds for each wave; Service Catalog allows itself five requests a second."""
+
+
+def test_fifty_at_once(
+    namespace: Cluster, broker: Broker, tmp_path: Path, report: Callable[[str], None]
+) -> None:
+    """Fifty instances and then fifty bindings, applied at once, all work and all go away."""
+    before = databases(broker.postgres)
+    waves = {
+        "serviceinstance": [instance(name) for name in NAMES],
+        "servicebinding": [binding(name, name) for name in NAMES],
+    }
+    for kind, objects in waves.items():
+        began, logged = time.monotonic(), len(broker.log_lines())
+        namespace.apply(*objects)
+        namespace.kubectl(
+            *("wait", kind, "--all", "--for=condition=Ready", f"--timeout={PATIENCE}s")
+        )
+        took = time.monotonic() - began
+        ours = put_milliseconds(broker.log_lines()[logged:])
+        assert len(ours) == COUNT
+        report(
+            f"{COUNT} of {kind}: ready after {took:.1f} s; the broker answered each in"
+            f" {statistics.median(ours):.0f} ms (median), {max(ours):.0f} ms (slowest),"
+            f" {sum(ours) / 1000:.1f} s one after the other"
+        )
+    secrets = [namespace.secret(name) for name in NAMES]
+    assert {secret["database"] for secret in secrets} == databases(broker.postgres) - before
+    for secret in secrets:
+        log_in(secret, tmp_path).close()
+
+    began = time.monotonic()
+    for kind in reversed(waves):
+        namespace.kubectl("delete", kind, "--all", f"--timeout={PATIENCE}s")
+    report(f"{COUNT} of each: deleted after {time.monotonic() - began:.1f} s")
+    assert databases(broker.postgres) == before
+
+
+def put_milliseconds(lines: list[str]) -> list[float]:
+    """Return what each PUT took, in milliseconds, from the lines of the broker's log."""
+    entries = [json.loads(line) for line in lines]
+    return [entry["milliseconds"] for entry in entries if entry.get("method") == "PUT"]
