@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from contextlib import contextmanager
 from pathlib import Path  # noqa: TC003 -- typer looks at it when the program runs
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -16,13 +17,23 @@ from benchmarks.machine import describe
 from benchmarks.measure import Extent, measure
 from benchmarks.place import place
 from benchmarks.report import Report
+from benchmarks.scale import Scale, measure_memory, measure_scale
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 _LIMIT_SECONDS = 600
+_SCALE_LIMIT_SECONDS = 2400
+_STARTING = "starting PostgreSQL and the broker"
 
 
 def main(
     *,
     quick: Annotated[bool, typer.Option(help="Half a minute, for a first look.")] = False,
+    scale: Annotated[
+        bool,
+        typer.Option(help="Fill the state database and the server, and watch the memory, instead."),
+    ] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures to this file.")
     ] = None,
@@ -32,7 +43,10 @@ def main(
 ) -> None:
     """Measure the broker against the same SQL by hand, on a durable PostgreSQL of its own."""
     console = Console()
-    report = asyncio.run(_measured(Extent.quick() if quick else Extent.full(), console))
+    if scale:
+        report = asyncio.run(_scaled(Scale.quick() if quick else Scale.full(), console))
+    else:
+        report = asyncio.run(_measured(Extent.quick() if quick else Extent.full(), console))
     for name, value in report.machine.items():
         console.print(f"{name:<12}{value}", highlight=False, soft_wrap=True)
     console.print()
@@ -48,6 +62,25 @@ def main(
 
 
 async def _measured(extent: Extent, console: Console) -> Report:
+    with _progress(console, extent.parts) as doing:
+        load_before = os.getloadavg()[0]
+        async with asyncio.timeout(_LIMIT_SECONDS), place() as where:
+            rows = await measure(where, extent, doing)
+            return Report(describe(where.postgres_version, load_before=load_before), rows)
+
+
+async def _scaled(scale: Scale, console: Console) -> Report:
+    with _progress(console, scale.parts) as doing:
+        load_before = os.getloadavg()[0]
+        async with asyncio.timeout(_SCALE_LIMIT_SECONDS), place() as where:
+            memory = await measure_memory(where, scale, doing)
+            rows = await measure_scale(where, scale, doing)
+            machine = describe(where.postgres_version, load_before=load_before)
+            return Report(machine, rows, memory)
+
+
+@contextmanager
+def _progress(console: Console, parts: int) -> Iterator[Callable[[str], None]]:
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -55,16 +88,13 @@ async def _measured(extent: Extent, console: Console) -> Report:
         console=console,
         transient=True,
     ) as progress:
-        task = progress.add_task("starting PostgreSQL and the broker", total=extent.parts)
+        task = progress.add_task(_STARTING, total=parts)
 
         def doing(part: str) -> None:
-            began = progress.tasks[0].description != "starting PostgreSQL and the broker"
+            began = progress.tasks[0].description != _STARTING
             progress.update(task, description=part, advance=int(began))
 
-        load_before = os.getloadavg()[0]
-        async with asyncio.timeout(_LIMIT_SECONDS), place() as where:
-            rows = await measure(where, extent, doing)
-            return Report(describe(where.postgres_version, load_before=load_before), rows)
+        yield doing
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from benchmarks.place import Place
 
-_VERBS = ("provision", "bind", "unbind", "deprovision")
+VERBS = ("provision", "bind", "unbind", "deprovision")
 _CATALOG = "/v2/catalog"
 
 
@@ -77,7 +77,7 @@ async def measure(place: Place, extent: Extent, doing: Callable[[str], None]) ->
     """
     return [
         *await _catalog(place, extent, doing),
-        *await _verbs(place, extent, doing),
+        *await measure_verbs(place, extent.rounds, doing),
         *[await _lives(place, clients, extent, doing) for clients in extent.clients],
     ]
 
@@ -106,27 +106,36 @@ async def _catalog(place: Place, extent: Extent, doing: Callable[[str], None]) -
     return rows
 
 
-async def _verbs(place: Place, extent: Extent, doing: Callable[[str], None]) -> list[Row]:
-    """Measure each verb, one client, by turns with and without the broker."""
-    measured: dict[str, tuple[Series, Series]] = {verb: (Series(), Series()) for verb in _VERBS}
+async def measure_verbs(
+    place: Place, rounds: int, doing: Callable[[str], None], circumstance: str = ""
+) -> list[Row]:
+    """Measure each verb, one client, by turns with and without the broker.
+
+    Args:
+        place: Where.
+        rounds: How often.
+        doing: Called with the name of each part before it begins.
+        circumstance: Put behind the name of each verb.
+    """
+    measured: dict[str, tuple[Series, Series]] = {verb: (Series(), Series()) for verb in VERBS}
     broker, raw = await BrokerClient.connected(place), await RawClient.connected(place)
     try:
         # The first time fills caches and pools.
-        await _verb_by_verb(broker, [Series() for _ in _VERBS])
-        await _verb_by_verb(raw, [Series() for _ in _VERBS])
-        for number in range(extent.rounds):
-            doing(f"provision, bind, unbind, deprovision: {number + 1} of {extent.rounds}")
+        await _verb_by_verb(broker, [Series() for _ in VERBS])
+        await _verb_by_verb(raw, [Series() for _ in VERBS])
+        for number in range(rounds):
+            doing(f"the four verbs{circumstance}: {number + 1} of {rounds}")
             turns: list[tuple[_Client, int]] = [(broker, 0), (raw, 1)]
             for client, way in turns if number % 2 else reversed(turns):
-                await _verb_by_verb(client, [measured[verb][way] for verb in _VERBS])
+                await _verb_by_verb(client, [measured[verb][way] for verb in VERBS])
     finally:
         await broker.close()
         await raw.close()
-    return [Row(verb, *measured[verb]) for verb in _VERBS]
+    return [Row(verb + circumstance, *measured[verb]) for verb in VERBS]
 
 
 async def _verb_by_verb(client: _Client, series: list[Series]) -> None:
-    for verb, times in zip(_VERBS, series, strict=True):
+    for verb, times in zip(VERBS, series, strict=True):
         with times.measured():
             await getattr(client, verb)()
 

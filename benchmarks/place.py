@@ -41,6 +41,7 @@ class Place:
 
     Attributes:
         broker_address: Host and port.
+        broker_pid: Its process.
         headers: What every request to the broker needs.
         host: Of the server.
         port: Likewise.
@@ -50,6 +51,7 @@ class Place:
     """
 
     broker_address: tuple[str, int]
+    broker_pid: int
     headers: Mapping[str, str] = field(repr=False)
     host: str
     port: int
@@ -94,9 +96,10 @@ async def place() -> AsyncIterator[Place]:
                 "PGBROKER_ENCRYPTION_KEYS": f"bench:{base64.b64encode(os.urandom(32)).decode()}",
                 "PGBROKER_BIND": f"127.0.0.1:{port}",
             }
-            with _serving(environ, directory / "broker.log"):
+            with _serving(environ, directory / "broker.log") as pid:
                 yield Place(
                     broker_address=("127.0.0.1", port),
+                    broker_pid=pid,
                     headers=_headers("bench", password, environ["PGBROKER_BIND"]),
                     host=postgres.host,
                     port=postgres.port,
@@ -117,7 +120,7 @@ def _temporary_directory() -> Iterator[Path]:
 
 
 @contextmanager
-def _serving(environ: dict[str, str], log_file: Path) -> Iterator[None]:
+def _serving(environ: dict[str, str], log_file: Path) -> Iterator[int]:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("PGBROKER_")}
     with log_file.open("wb") as log:
         process = subprocess.Popen(
@@ -131,7 +134,7 @@ def _serving(environ: dict[str, str], log_file: Path) -> Iterator[None]:
         )
     try:
         _wait_until_ready(process, f"http://{environ['PGBROKER_BIND']}", log_file)
-        yield
+        yield process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         try:

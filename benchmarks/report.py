@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from benchmarks.scale import Memory
     from benchmarks.series import Row, Series
 
 OVERHEAD_SECONDS = 0.010
@@ -17,6 +18,17 @@ OVERHEAD_SECONDS = 0.010
 
 CATALOGS_PER_SECOND = 8000
 """What one process is to serve at least."""
+
+LIVES_SHARE = 0.8
+"""What the broker is to do of the lives that raw SQL does, with 8 clients."""
+
+GROWTH = 1.5
+"""How many times as long a verb may take with much in the state, or on the server."""
+
+MEMORY_BYTES = 150_000_000
+"""What one process may occupy after much work."""
+
+VERBS = ("provision", "bind", "unbind", "deprovision")
 
 _HEADINGS = (
     "",
@@ -30,7 +42,6 @@ _HEADINGS = (
     "overhead",
     "ratio",
 )
-_VERBS = frozenset({"provision", "bind", "unbind", "deprovision"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +51,12 @@ class Report:
     Attributes:
         machine: Description by heading.
         rows: The table.
+        memory: What the broker occupied, by how much it had done.
     """
 
     machine: Mapping[str, str]
     rows: Sequence[Row]
+    memory: Sequence[Memory] = ()
 
     def table(self) -> Table:
         """Return the table for a terminal."""
@@ -67,6 +80,10 @@ class Report:
         """Return everything for programs; times in seconds."""
         return {
             "machine": dict(self.machine),
+            "memory": [
+                {"operations": sample.operations, "resident": sample.resident}
+                for sample in self.memory
+            ],
             "rows": [
                 {
                     "name": row.name,
@@ -81,16 +98,64 @@ class Report:
 
     def verdicts(self) -> list[str]:
         """Return what became of the targets."""
-        rates = [row.broker.rate for row in self.rows if row.name.startswith("catalog,")]
-        added = {row.name: row.overhead or 0.0 for row in self.rows if row.name in _VERBS}
-        slowest, most = max(added.items(), key=lambda item: item[1])
+        return [
+            *_catalog_verdict(self.rows),
+            *_overhead_verdict(self.rows),
+            *_rate_verdict(self.rows),
+            *_growth_verdicts(self.rows),
+            *_memory_verdict(self.memory),
+        ]
+
+
+def _catalog_verdict(rows: Sequence[Row]) -> Iterator[str]:
+    rates = [row.broker.rate for row in rows if row.name.startswith("catalog,")]
+    if rates:
         served = _held(max(rates) >= CATALOGS_PER_SECOND)
+        yield f"Catalog, at least {CATALOGS_PER_SECOND:,} a second: {served}, {max(rates):,.0f}."
+
+
+def _overhead_verdict(rows: Sequence[Row]) -> Iterator[str]:
+    added = {row.name: row.overhead or 0.0 for row in rows if row.name in VERBS}
+    if added:
+        slowest, most = max(added.items(), key=lambda item: item[1])
         slow = _held(most < OVERHEAD_SECONDS)
         limit = _milliseconds(OVERHEAD_SECONDS)
-        return [
-            f"Catalog, at least {CATALOGS_PER_SECOND:,} a second: {served}, {max(rates):,.0f}.",
-            f"Overhead below {limit} at the median: {slow}, {_milliseconds(most)} for {slowest}.",
-        ]
+        yield f"Overhead below {limit} at the median: {slow}, {_milliseconds(most)} for {slowest}."
+
+
+def _rate_verdict(rows: Sequence[Row]) -> Iterator[str]:
+    for row in rows:
+        if row.name == "whole life, 8 clients" and row.raw is not None:
+            share = row.broker.rate / row.raw.rate
+            held = _held(share >= LIVES_SHARE)
+            goal = f"Lives a second with 8 clients, at least {LIVES_SHARE} of raw"
+            yield f"{goal}: {held}, {share:.2f}."
+
+
+def _growth_verdicts(rows: Sequence[Row]) -> Iterator[str]:
+    """Compare the far end of each growth with its beginning."""
+    for thing in ("instances", "databases"):
+        for verb in VERBS:
+            series = [row for row in rows if row.name.startswith(verb) and row.name.endswith(thing)]
+            if not series:
+                continue
+            first, last = series[0], series[-1]
+            growth = last.broker.median / first.broker.median
+            if first.raw is not None and last.raw is not None:
+                beside = last.raw.median / first.raw.median
+                held = _held(growth <= GROWTH)
+                end = last.name.partition(", ")[2]
+                goal = f"{verb.capitalize()} with {end}, at most {GROWTH} times as long"
+                yield f"{goal}: {held}, {growth:.2f}; the raw SQL {beside:.2f}."
+
+
+def _memory_verdict(memory: Sequence[Memory]) -> Iterator[str]:
+    if memory:
+        grown = ", ".join(
+            f"{sample.resident / 2**20:.0f} MiB after {sample.operations:,}" for sample in memory
+        )
+        held = _held(memory[-1].resident < MEMORY_BYTES)
+        yield f"Memory below {MEMORY_BYTES / 1e6:.0f} MB: {held}, {grown} operations."
 
 
 def _cells(row: Row) -> list[str]:
