@@ -17,6 +17,7 @@ from broker.api.parameters import check_parameters
 from broker.bootstrap.fleet import Fleet
 from broker.bootstrap.servers import log_findings
 from broker.operations.jobs import Chore, Worker
+from broker.operations.purge import Purge
 from broker.operations.runner import OperationRunner
 from broker.service.context import Broker
 from broker.store.encryption import KeyRing
@@ -76,17 +77,47 @@ class Readiness:
             self._keys_verified = True
 
 
-def assemble(settings: Settings) -> Assembly:
-    """Put a broker together; nothing is connected yet."""
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What carries out verbs, for the application and for commands alike; nothing is connected yet.
+
+    Attributes:
+        broker: The verbs' collaborators.
+        store: The state.
+        runner: Carries out recorded operations.
+        purge: Drops what is kept of deleted instances.
+        fleet: The servers.
+    """
+
+    broker: Broker
+    store: PostgresStore
+    runner: OperationRunner
+    purge: Purge
+    fleet: Fleet
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Let connections be made until the context is left; then see running operations end."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.store.close)
+            await stack.enter_async_context(self.fleet.opened())
+            yield
+            unfinished = await self.runner.drain(within=DRAIN_WITHIN)
+            if unfinished:
+                log.warning("operations left to be taken over", count=unfinished)
+
+
+def wire(settings: Settings) -> Wiring:
+    """Put together what carries out verbs."""
     keys = KeyRing([(key.id, key.key) for key in settings.encryption_keys])
     store = PostgresStore(settings.state_dsn.reveal(), keys)
-    readiness = Readiness(store)
     fleet = Fleet.of(settings)
+    tags = EncryptedTags(keys)
     runner = OperationRunner(
         store=store,
         servers=fleet.servers,
         catalog=settings.catalog,
-        tags=EncryptedTags(keys),
+        tags=tags,
         lease=settings.lease,
         retry_for=RETRY_STEPS_FOR,
         go_on_for=settings.retry_for,
@@ -102,12 +133,18 @@ def assemble(settings: Settings) -> Assembly:
         lease=settings.lease,
         tag_key_id=keys.ids[0],
     )
+    return Wiring(broker, store, runner, Purge(broker, tags), fleet)
 
+
+def assemble(settings: Settings) -> Assembly:
+    """Put a broker together; nothing is connected yet."""
+    wiring = wire(settings)
+    readiness = Readiness(wiring.store)
     worker = Worker(
         dsn=settings.state_dsn.reveal(),
         schema=QUEUE_SCHEMA,
-        runner=runner,
-        chores=_chores(settings, store),
+        runner=wiring.runner,
+        chores=_chores(settings, wiring),
         lease=settings.lease,
         poll_every=POLL_JOBS_EVERY,
         stop_within=DRAIN_WITHIN,
@@ -115,21 +152,16 @@ def assemble(settings: Settings) -> Assembly:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            stack.push_async_callback(store.close)
-            await stack.enter_async_context(fleet.opened())
-            await stack.enter_async_context(fleet.watched())
+        async with wiring.opened(), AsyncExitStack() as stack:
+            await stack.enter_async_context(wiring.fleet.watched())
             # Beside everything else: a server that does not answer delays nobody's requests.
             looking = asyncio.create_task(log_findings(settings.servers))
             stack.callback(looking.cancel)
             async with worker.running():
                 yield
-            unfinished = await runner.drain(within=DRAIN_WITHIN)
-            if unfinished:
-                log.warning("operations left to be taken over", count=unfinished)
 
     app = create_app(
-        broker=broker,
+        broker=wiring.broker,
         catalog=CatalogDocument.of(settings.catalog, modified=settings.catalog_modified),
         authenticator=Authenticator(
             (platform.name, platform.username, password.reveal())
@@ -143,13 +175,16 @@ def assemble(settings: Settings) -> Assembly:
     return Assembly(app, readiness)
 
 
-def _chores(settings: Settings, store: PostgresStore) -> tuple[Chore, ...]:
+def _chores(settings: Settings, wiring: Wiring) -> tuple[Chore, ...]:
     """Return the periodic work, done by one replica at a time."""
 
     async def forget_operations() -> None:
-        await store.forget_operations(settings.keep_operations)
+        await wiring.store.forget_operations(settings.keep_operations)
 
-    return (Chore("forget_operations", "*/10 * * * *", forget_operations),)
+    return (
+        Chore("forget_operations", "*/10 * * * *", forget_operations),
+        Chore("purge_deleted_instances", "* * * * *", wiring.purge.due),
+    )
 
 
 def _now() -> datetime:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from broker import __version__
-from broker.cli import catalog, servers, serving, smoking, state
+from broker.cli import catalog, instances, servers, serving, smoking, state
 from broker.cli.terminal import out
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command()(serving.serve)
 app.command()(state.migrate)
 app.command()(smoking.smoke)
 app.add_typer(catalog.app, name="catalog")
+app.add_typer(instances.app, name="instances")
 app.add_typer(servers.app, name="servers")
 
 

@@ -82,18 +82,23 @@ def parse_catalog_file(text: str, source: str) -> CatalogFile:
 
 
 def _offering(data: dict[str, Any]) -> Offering:
+    # What one plan keeps, another plan of the offering may be made from.
+    restorable = any("deleted_retention" in plan for plan in data["plans"])
     return Offering(
         id=data["id"],
         name=data["name"],
         description=data["description"],
-        plans=tuple(_plan(plan, bindable=data.get("bindable", True)) for plan in data["plans"]),
+        plans=tuple(
+            _plan(plan, bindable=data.get("bindable", True), restorable=restorable)
+            for plan in data["plans"]
+        ),
         tags=tuple(data.get("tags", ())),
         metadata=data.get("metadata", {}),
         allow_context_updates=data.get("allow_context_updates", True),
     )
 
 
-def _plan(data: dict[str, Any], *, bindable: bool) -> Plan:
+def _plan(data: dict[str, Any], *, bindable: bool, restorable: bool) -> Plan:
     extensions = _extensions(data.get("extensions", {}))
     bindings = _bindings(data.get("bindings", {}))
     maintenance = data.get("maintenance_info")
@@ -108,6 +113,7 @@ def _plan(data: dict[str, Any], *, bindable: bool) -> Plan:
         pool=data.get("pool", "default"),
         server_labels=data.get("server_labels", {}),
         update_to=tuple(data.get("update_to", ())),
+        deleted_retention=_duration(data.get("deleted_retention")),
         asynchronous=data.get("asynchronous", False),
         free=data.get("free", True),
         bindable=data.get("bindable", bindable),
@@ -115,7 +121,7 @@ def _plan(data: dict[str, Any], *, bindable: bool) -> Plan:
         maximum_polling_duration=data.get("maximum_polling_duration"),
         maintenance_info=None if maintenance is None else MaintenanceInfo(**maintenance),
         metadata=data.get("metadata", {}),
-        schemas=parameter_schemas(extensions, bindings),
+        schemas=parameter_schemas(extensions, bindings, restorable=restorable),
     )
 
 

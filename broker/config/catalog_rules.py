@@ -28,7 +28,7 @@ _MAX_TEMP_FILE_LIMIT = (2**31 - 1) * 1024
 """PostgreSQL manual, "Resource Consumption": ``temp_file_limit`` is 32-bit kilobytes."""
 
 _MAX_TIME_TO_LIVE = timedelta(days=36500)
-"""The end of a binding's credentials has to be a date that every calendar knows."""
+"""The end of credentials, and of what is kept, has to be a date that every calendar knows."""
 
 
 def broken_rules(document: Document) -> list[Problem]:
@@ -51,6 +51,7 @@ def _broken_rules(document: Document) -> Iterator[Problem]:
                 document, plan.get("extensions", {}), (*path, index, "extensions")
             )
             yield from _bindings(document, plan.get("bindings", {}), (*path, index, "bindings"))
+            yield from _retention(document, plan, (*path, index, "deleted_retention"))
 
 
 def _unique_ids(document: Document) -> Iterator[Problem]:
@@ -103,6 +104,12 @@ def _update_to(
 
 def _placement(plan: dict[str, Any]) -> tuple[str, str]:
     return plan.get("provider", "shared"), plan.get("pool", "default")
+
+
+def _retention(document: Document, plan: dict[str, Any], path: DocumentPath) -> Iterator[Problem]:
+    retention = plan.get("deleted_retention")
+    if retention is not None and parse_duration(retention) > _MAX_TIME_TO_LIVE:
+        yield document.problem(path, "deleted_retention must be at most 36500d.")
 
 
 def _limits(document: Document, limits: dict[str, Any], path: DocumentPath) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from broker.domain.parameters import EXTENSIONS, INIT_DB_ARGS, ROLE
+from broker.domain.parameters import EXTENSIONS, INIT_DB_ARGS, RESTORE_FROM, ROLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,17 +21,40 @@ DRAFT_4 = "http://json-schema.org/draft-04/schema#"
 _MAX_OPTIONS = 32
 _MAX_OPTION_LENGTH = 1024
 
+_MAX_ID_LENGTH = 800
+
+_SOURCE = {
+    "title": "Deleted instance to restore",
+    "description": (
+        "The id of a deleted service instance whose database is kept still: the new instance gets "
+        "that database with all its data, and the deleted one cannot be restored again. It must "
+        "have been deleted in the same organization and space, or cluster and namespace."
+    ),
+    "type": "string",
+    "minLength": 1,
+    "maxLength": _MAX_ID_LENGTH,
+}
+
 _MEANINGS = {
     "write": "read and write everything",
     "read": "read everything and change nothing",
 }
 
 
-def parameter_schemas(extensions: Extensions, bindings: BindingPolicy) -> dict[str, dict[str, Any]]:
-    """Return the schemas of a plan under the keys ``provision``, ``update`` and ``bind``."""
+def parameter_schemas(
+    extensions: Extensions, bindings: BindingPolicy, *, restorable: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Return the schemas of a plan under the keys ``provision``, ``update`` and ``bind``.
+
+    Args:
+        extensions: Of the plan.
+        bindings: Likewise.
+        restorable: Whether a plan of the offering keeps the databases of deleted instances.
+    """
     instance = _instance_properties(extensions)
+    source = {RESTORE_FROM: _SOURCE} if restorable else {}
     return {
-        "provision": _object("Parameters of a new database.", instance),
+        "provision": _object("Parameters of a new database.", instance | source),
         "update": _object("Parameters to change; what is left out stays.", instance),
         "bind": _object(
             "Parameters of new credentials.",

@@ -87,6 +87,9 @@ def _cells(plan: Plan) -> dict[str, str]:
         "credentials": f"valid for {format_duration(bindings.time_to_live)}"
         if bindings.time_to_live
         else "valid until unbind",
+        "deleted databases": "dropped at once"
+        if plan.deleted_retention is None
+        else f"kept for {format_duration(plan.deleted_retention)}",
         "update to": ", ".join(plan.update_to) or "no other plan",
     }
 

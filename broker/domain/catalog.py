@@ -76,6 +76,8 @@ class Plan:
         pool: The server pool, for the provider ``shared``.
         server_labels: Labels that a server of the pool must have, with their values.
         update_to: Names of the plans an instance may move to.
+        deleted_retention: How long the database of a deleted instance is kept; ``None`` drops it
+            with the instance.
         asynchronous: The plan is never quick: callers must accept incomplete operations.
         free: Whether it costs nothing.
         bindable: Whether its instances can be bound.
@@ -97,6 +99,7 @@ class Plan:
     pool: str = "default"
     server_labels: Mapping[str, str] = field(default_factory=dict)
     update_to: tuple[str, ...] = ()
+    deleted_retention: timedelta | None = None
     asynchronous: bool = False
     free: bool = True
     bindable: bool = True

@@ -103,6 +103,29 @@ class DatabaseSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """A database, and what it is called and says of itself while it is kept after its deletion.
+
+    Attributes:
+        database: The database as an instance has it, with the tag of that instance; its group
+            roles keep their names.
+        name: Its name while it is kept.
+        tag: Its tag and that of its group roles while it is kept.
+        record: What was deleted, sealed: follows that tag in the comment on the owner role.
+    """
+
+    database: DatabaseSpec
+    name: str
+    tag: str
+    record: str | None = None
+
+    @property
+    def owner_comment(self) -> str:
+        """What ``COMMENT ON ROLE`` says of the owner role while the database is kept."""
+        return comment(self.tag, self.record)
+
+
+@dataclass(frozen=True, slots=True)
 class DatabaseChange:
     """What an update does to a tenant database, in one transaction.
 

@@ -67,11 +67,12 @@ class Halt:
     operations: tuple[Operation, ...]
 
 
+# Names and annotations may change.
 _SCOPE = ("platform", "clusterid", "namespace", "organization_guid", "space_guid")
-"""The context properties that say where a thing lives; names and annotations may change."""
 
 
-def _scope(context: Mapping[str, Any]) -> dict[str, Any]:
+def scope(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a context that says where a thing lives."""
     return {name: context[name] for name in _SCOPE if name in context}
 
 
@@ -139,7 +140,7 @@ def decide_provision(
         and stored.parameters == request.parameters
         and stored.organization_guid == request.organization_guid
         and stored.space_guid == request.space_guid
-        and _scope(stored.context) == _scope(request.context)
+        and scope(stored.context) == scope(request.context)
         and request.maintenance_version in {None, stored.maintenance_version}
     )
     if not same:

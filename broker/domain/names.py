@@ -29,6 +29,11 @@ def owner_name(database: str) -> str:
     return f"{database}_owner"
 
 
+def retained_name(database: str) -> str:
+    """Return the name a database has while it is kept after its deletion."""
+    return f"{database}_deleted"
+
+
 def login_name() -> str:
     """Return a new name for a binding's login role: ``u`` and 80 random bits in base32."""
     return f"u{_token()}"

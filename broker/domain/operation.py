@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from broker.domain.deleted import DeletedInstance
     from broker.domain.errors import BrokerError
     from broker.domain.instance import Binding, Instance, InstanceKey
 
@@ -168,8 +169,10 @@ class Work:
         instance: Its instance.
         bindings: The binding of a bind or unbind; all of the instance's for an update or
             deprovision; none for a provision.
+        deleted: The retained data that a provision restores from, or that a deprovision keeps.
     """
 
     operation: Operation
     instance: Instance
     bindings: tuple[Binding, ...] = ()
+    deleted: DeletedInstance | None = None

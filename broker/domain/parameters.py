@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 INIT_DB_ARGS = "init-db-args"
 EXTENSIONS = "extensions"
 ROLE = "role"
+RESTORE_FROM = "restore_from_instance"
 
 _HONOURED = (
     "--encoding, --locale, --no-locale, --lc-collate, --lc-ctype, --locale-provider, --icu-locale, "
@@ -91,21 +92,30 @@ class InstanceParameters:
     Attributes:
         options: How to create the database.
         extensions: What the user asked for, in addition to the plan's defaults.
+        restore_from: The id of the deleted instance whose database this one gets.
     """
 
     options: DatabaseOptions
     extensions: tuple[str, ...]
+    restore_from: str | None = None
 
     @classmethod
     def parse(cls, parameters: Mapping[str, Any]) -> InstanceParameters:
         """Read a provision request's parameters.
 
         Raises:
-            InvalidRequest: One of them means nothing.
+            InvalidRequest: One of them means nothing, or two exclude each other.
         """
+        restore_from = parameters.get(RESTORE_FROM)
+        if restore_from is not None and INIT_DB_ARGS in parameters:
+            raise InvalidRequest(
+                f"The parameters {RESTORE_FROM!r} and {INIT_DB_ARGS!r} exclude each other: a "
+                "restored database keeps the options it was created with."
+            )
         return cls(
             options=parse_init_db_args(parameters.get(INIT_DB_ARGS, ())),
             extensions=tuple(parameters.get(EXTENSIONS, ())),
+            restore_from=restore_from,
         )
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from broker.domain.deleted import Stage
 from broker.domain.errors import BrokerError, Unprocessable
 from broker.domain.instance import Instance, Status
 from broker.domain.operation import OperationKind, UpdateTarget
 
 if TYPE_CHECKING:
+    from broker.domain.deleted import DeletedInstance
     from broker.domain.operation import Work
     from broker.service.ports import StateTransaction, Store
 
@@ -21,6 +23,8 @@ async def record_success(store: Store, work: Work) -> bool:
         ``False`` when the operation was not ours any more; then nothing has changed.
     """
     done = work.operation.succeeded()
+    if work.deleted is not None:
+        return await _record_move(store, work, work.deleted)
     match work.operation.kind:
         case OperationKind.PROVISION | OperationKind.BIND:
             return await store.finish(done, Status.READY)
@@ -43,11 +47,14 @@ async def record_failure(state: StateTransaction, work: Work, *, withdrawn: bool
     Args:
         state: The transaction that also records the failure of the operation itself.
         work: The operation.
-        withdrawn: Whether a refused provision has been taken back, so that nothing is left.
+        withdrawn: Whether a refused provision has been taken back, so that nothing is left of it;
+            what it was to restore is kept as before.
     """
     match work.operation.kind:
         case OperationKind.PROVISION if withdrawn:
             await state.remove_instance(work.instance.key)
+            if work.deleted is not None:
+                await state.deleted.save(work.deleted.moved(Stage.RETAINED))
         case OperationKind.PROVISION:
             await state.set_instance_status(work.instance.key, Status.FAILED)
         case OperationKind.BIND:
@@ -81,6 +88,22 @@ def explain(work: Work, reason: BrokerError) -> BrokerError:
         case _:
             pass
     return reason
+
+
+async def _record_move(store: Store, work: Work, deleted: DeletedInstance) -> bool:
+    """Write down that data was put aside or back, with its instance and the operation."""
+    key = work.instance.key
+    async with store.transaction() as state:
+        await state.instance(key)  # Locked first, as by everybody who halts what is in progress.
+        if not await state.finish_operation(work.operation.succeeded()):
+            return False
+        if work.operation.kind is OperationKind.PROVISION:
+            await state.set_instance_status(key, Status.READY)
+            await state.deleted.remove(deleted.id)
+        else:
+            await state.remove_instance(key)
+            await state.deleted.save(deleted.moved(Stage.RETAINED))
+    return True
 
 
 def updated(instance: Instance, target: UpdateTarget) -> Instance:

@@ -194,7 +194,8 @@ class OperationRunner:
             if instance is None:
                 raise errors.Gone
             if operation.binding_id is None:
-                return Work(operation, instance, tuple(await state.bindings(key)))
+                bindings = tuple(await state.bindings(key))
+                return Work(operation, instance, bindings, await state.deleted.attached(key))
             binding = await state.binding(BindingKey(key, operation.binding_id))
             if binding is None:
                 raise errors.Gone
@@ -262,8 +263,9 @@ class OperationRunner:
         lease.check()
         withdrawn = must_withdraw(work, reason)
         if withdrawn:
+            back = withdraw(work.instance, (), self._tags, deleted=work.deleted)
             try:
-                await self._run_steps(work, withdraw(work.instance, (), self._tags), lease)
+                await self._run_steps(work, back, lease)
             except errors.BrokerError as exc:
                 log.warning("refused provision not taken back", reason=exc.description)
                 withdrawn = False

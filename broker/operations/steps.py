@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from broker.domain.database import DatabaseChange, DatabaseSpec, Limits, LoginSpec
+from broker.domain.database import DatabaseChange, DatabaseSpec, Limits, LoginSpec, Retention
 from broker.domain.errors import PermanentFailure
+from broker.domain.names import retained_name
 from broker.domain.operation import OperationKind
 from broker.domain.parameters import InstanceParameters
 from broker.operations.outcomes import updated
@@ -18,9 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from broker.domain.catalog import Catalog, Plan
+    from broker.domain.deleted import DeletedInstance
     from broker.domain.instance import Binding, Instance
     from broker.domain.operation import UpdateTarget, Work
     from broker.service.ports import DatabaseSession, Tags
+
+
+_NO_LIMITS = Limits(connections=0, connections_per_binding=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,10 @@ def steps_of(work: Work, *, catalog: Catalog, tags: Tags) -> tuple[Step, ...]:
     instance = work.instance
     match work.operation.kind:
         case OperationKind.PROVISION:
-            return _provision(instance, _plan(catalog, instance, instance.plan_id), tags)
+            plan = _plan(catalog, instance, instance.plan_id)
+            if work.deleted is not None:
+                return _restore(instance, work.deleted, plan, tags)
+            return _provision(instance, plan, tags)
         case OperationKind.UPDATE:
             target = work.operation.target
             if target is None:
@@ -53,7 +61,7 @@ def steps_of(work: Work, *, catalog: Catalog, tags: Tags) -> tuple[Step, ...]:
             plan = _plan(catalog, instance, target.plan_id)
             return _update(work, plan, target, tags)
         case OperationKind.DEPROVISION:
-            return withdraw(instance, work.bindings, tags)
+            return withdraw(instance, work.bindings, tags, deleted=work.deleted)
         case OperationKind.BIND:
             plan = _plan(catalog, instance, instance.plan_id)
             return _bind(instance, work.bindings[0], plan, tags)
@@ -71,6 +79,18 @@ def _provision(instance: Instance, plan: Plan, tags: Tags) -> tuple[Step, ...]:
     )
 
 
+def _restore(
+    instance: Instance, deleted: DeletedInstance, plan: Plan, tags: Tags
+) -> tuple[Step, ...]:
+    """Name and tag in one transaction, while nobody can connect; then the way in."""
+    spec = _database_spec(instance, plan.limits, tags)
+    retention = retention_of(deleted, spec, tags)
+    return (
+        Step("restore_database", lambda database: database.restore_database(retention)),
+        Step("reopen_database", lambda database: database.reopen_database(spec)),
+    )
+
+
 def _update(work: Work, plan: Plan, target: UpdateTarget, tags: Tags) -> tuple[Step, ...]:
     """One transaction: all of the change, or nothing of it."""
     instance = work.instance
@@ -83,12 +103,40 @@ def _update(work: Work, plan: Plan, target: UpdateTarget, tags: Tags) -> tuple[S
     return (Step("change_database", lambda database: database.change_database(change)),)
 
 
-def withdraw(instance: Instance, bindings: Sequence[Binding], tags: Tags) -> tuple[Step, ...]:
-    """The database with everything in it, then the roles."""
+def withdraw(
+    instance: Instance,
+    bindings: Sequence[Binding],
+    tags: Tags,
+    *,
+    deleted: DeletedInstance | None = None,
+) -> tuple[Step, ...]:
+    """The logins go, and the database with everything in it, unless that is to be kept."""
     # An instance can go when its plan has left the catalog, so no limits are asked for.
-    spec = _database_spec(instance, Limits(connections=0, connections_per_binding=0), tags)
+    spec = _database_spec(instance, _NO_LIMITS, tags)
     logins = tuple(binding.login for binding in bindings)
+    if deleted is not None:
+        retention = retention_of(deleted, spec, tags)
+        return (
+            Step("retain_database", lambda database: database.retain_database(retention, logins)),
+        )
     return (Step("drop_database", lambda database: database.drop_database(spec, logins)),)
+
+
+def retention_of(deleted: DeletedInstance, spec: DatabaseSpec | None, tags: Tags) -> Retention:
+    """Return what the database of a deleted instance is called and says of itself.
+
+    Args:
+        deleted: The deleted instance.
+        spec: The database as the instance has it that goes with it; ``None`` when none does.
+        tags: Makes its tag.
+    """
+    former = deleted.instance
+    return Retention(
+        database=spec or _database_spec(former, _NO_LIMITS, tags),
+        name=retained_name(former.database),
+        tag=tags.deleted(deleted.key, former.tag_key_id),
+        record=tags.deleted_record(deleted),
+    )
 
 
 def _bind(instance: Instance, binding: Binding, plan: Plan, tags: Tags) -> tuple[Step, ...]:

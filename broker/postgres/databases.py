@@ -83,6 +83,17 @@ async def initialise_database(connections: Connections, hold: Hold, spec: Databa
         await add_extensions(tenant, spec.extensions, hold.facts)
 
 
+async def open_to_roles(hold: Hold, spec: DatabaseSpec) -> None:
+    """Open a database that was closed for a while, under the limits of its plan."""
+    await statements.run(
+        hold.connection,
+        *statements.fence(spec),
+        *_limits(hold, spec),
+        statements.record_limit(spec.owner, spec.limits.connections),
+    )
+    hold.changed()
+
+
 async def change_database(connections: Connections, hold: Hold, change: DatabaseChange) -> None:
     """Apply an update in one transaction on the tenant's database."""
     spec = change.database
@@ -127,21 +138,25 @@ async def settle_limit(hold: Hold, found: FoundDatabase) -> None:
         hold.changed()
 
 
-async def look(hold: Hold, tag: str | None = None) -> FoundDatabase | None:
+async def look(
+    hold: Hold, tag: str | None = None, *, name: str | None = None
+) -> FoundDatabase | None:
     """Return what the catalogs say of the database, ``None`` when there is none.
 
     Args:
         hold: The lock of the database.
         tag: What its comment must be, if it has one; ``None`` accepts any.
+        name: What it is called, if not by the name that it is locked by.
 
     Raises:
         PermanentFailure: The database is not ours.
     """
-    found = (await hold.look()).database
+    found = await hold.look_at(name) if name else (await hold.look()).database
     if found is not None and not (found.ours and (None in (tag, found.tag) or found.tag == tag)):
         raise PermanentFailure(
-            f"The database {hold.database!r} exists on the server and is not this instance's. Ask "
-            "the operator of this broker to find out whose it is; nothing has been changed."
+            f"The database {name or hold.database!r} exists on the server and is not this "
+            "instance's. Ask the operator of this broker to find out whose it is; nothing has been "
+            "changed."
         )
     return found
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from broker.domain.errors import Unprocessable, UpdateRefused
-from broker.postgres import databases, logins, retire
+from broker.postgres import databases, logins, retention, retire
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from broker.domain.database import DatabaseChange, DatabaseSpec, LoginSpec
+    from broker.domain.database import DatabaseChange, DatabaseSpec, LoginSpec, Retention
     from broker.postgres.connections import Connections
     from broker.postgres.hold import Hold
 
@@ -89,6 +89,30 @@ class ExclusiveSession:
         """Drop the database, whoever is connected, then these login roles and the group roles."""
         self._activity.doing = "drop a database"
         await retire.drop_database(self._connections, self._hold, spec, logins)
+
+    async def retain_database(self, retained: Retention, logins: Sequence[str]) -> None:
+        """Drop these login roles, let nobody in any more, and put the database aside."""
+        self._activity.doing = "put a database aside"
+        await retention.retain(self._connections, self._hold, retained, logins)
+
+    async def restore_database(self, retained: Retention) -> None:
+        """Give a retained database and its roles their names and the instance's tag again."""
+        self._activity.doing = "restore a database"
+        await retention.restore(self._hold, retained)
+
+    async def reopen_database(self, spec: DatabaseSpec) -> None:
+        """Let logins into a restored database, under the limits of its plan.
+
+        Raises:
+            Unprocessable: The server cannot install one of the extensions.
+        """
+        self._activity.doing = "open a restored database"
+        await retention.reopen(self._connections, self._hold, spec)
+
+    async def purge_database(self, retained: Retention) -> None:
+        """Drop a retained database with its group roles."""
+        self._activity.doing = "drop a retained database"
+        await retention.purge(self._connections, self._hold, retained)
 
     async def ensure_login(self, spec: LoginSpec) -> None:
         """Create a login role with exactly this password, limits and expiry."""

@@ -94,6 +94,13 @@ class Hold:
             self._found = await _answers(await run(self.connection, *_questions(self.database)))
         return self._found
 
+    async def look_at(self, database: str) -> FoundDatabase | None:
+        """Return what the catalogs say of the database under another name than it is locked by."""
+        owner = owner_name(self.database)
+        cursor = await run(self.connection, sql.DATABASE(database, owner))
+        row = await cursor.fetchone()
+        return None if row is None else FoundDatabase(*row)
+
     def changed(self) -> None:
         """Forget what was found, because it has been changed, or is about to be."""
         self._found = None

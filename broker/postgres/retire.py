@@ -39,7 +39,15 @@ ROUNDS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class _FoundLogin:
+class FoundLogin:
+    """A login role as the catalogs have it.
+
+    Attributes:
+        name: Its name.
+        oid: Its object identifier.
+        foreign_role: Whether it is no login of the database.
+    """
+
     name: str
     oid: int
     foreign_role: bool
@@ -51,29 +59,49 @@ async def drop_login(connections: Connections, hold: Hold, name: str, owner: str
     Raises:
         PermanentFailure: The role is not a login of this database.
     """
+    await drop_logins(connections, hold, [name], owner)
+
+
+async def drop_logins(
+    connections: Connections, hold: Hold, names: Sequence[str], owner: str
+) -> None:
+    """Revoke logins like ``drop_login``, all at once."""
     found = await look(hold)
     if found is not None:
         await settle_limit(hold, found)
-    logins = await _look_at_logins(hold, [name], owner)
-    for login in logins:
-        # Its sessions outlive NOLOGIN, but no new ones come after it.
-        await insist(connections, hold.connection, sql.no_login(name))
-        await end_sessions(hold, [login.oid])
-        await _retire(connections, hold, [name], [login.oid])
+    logins = await look_at_logins(hold, names, owner)
+    present, oids = [login.name for login in logins], [login.oid for login in logins]
+    if logins:
+        # Their sessions outlive NOLOGIN, but no new ones come after it.
+        await insist(connections, hold.connection, *map(sql.no_login, present))
+        await end_sessions(hold, oids)
+        await _retire(connections, hold, present, oids)
     # A session that was logging in just before NOLOGIN appears only now.
-    await end_sessions(hold, [login.oid for login in logins])
+    await end_sessions(hold, oids)
 
 
 async def drop_database(
-    connections: Connections, hold: Hold, spec: DatabaseSpec, logins: Sequence[str]
+    connections: Connections,
+    hold: Hold,
+    spec: DatabaseSpec,
+    logins: Sequence[str],
+    *,
+    name: str | None = None,
 ) -> None:
     """Drop the database, whoever is connected, then its roles.
+
+    Args:
+        connections: To the server.
+        hold: The lock of the database.
+        spec: The database; a group role has the same name.
+        logins: Its login roles.
+        name: What the database is called, if not as it is locked.
 
     Raises:
         PermanentFailure: The database, or one of the roles, is not this instance's.
         TemporaryFailure: A superuser is connected to it.
     """
-    found = await look(hold, spec.tag)
+    found = await look(hold, spec.tag, name=name)
     groups = (await hold.look()).groups
     for role in groups.values():
         if role.tag not in (None, spec.tag):
@@ -81,19 +109,19 @@ async def drop_database(
                 f"The role {role.name!r} is not this instance's. Ask the operator of this broker "
                 "to find out whose it is; nothing has been changed."
             )
-    leaving = await _look_at_logins(hold, logins, spec.owner) if logins else ()
+    leaving = await look_at_logins(hold, logins, spec.owner) if logins else ()
     hold.changed()
     if found is not None:
         if found.connection_limit != statements.INVALID_DATABASE:
-            await statements.run(hold.connection, sql.no_connections(spec.name))
+            await statements.run(hold.connection, sql.no_connections(name or spec.name))
         try:
-            await hold.connection.execute(sql.drop_database(spec.name))
+            await hold.connection.execute(sql.drop_database(name or spec.name))
         except errors.InsufficientPrivilege as exc:
             # The database is ours to drop, but a superuser's session is not ours to end.
             raise TemporaryFailure(
-                f"The database {spec.name!r} cannot be dropped while a superuser is connected to "
-                "it. Nobody else can connect any more. Repeat the deletion once that session has "
-                "ended."
+                f"The database {name or spec.name!r} cannot be dropped while a superuser is "
+                "connected to it. Nobody else can connect any more. Repeat the deletion once that "
+                "session has ended."
             ) from exc
     oids = [*(login.oid for login in leaving), *(role.oid for role in groups.values())]
     if oids:
@@ -109,7 +137,7 @@ async def _retire(
     for _ in range(ROUNDS):
         cursor = await statements.run(hold.connection, sql.DEPENDENT_DATABASES(list(oids)))
         for (database,) in await cursor.fetchall():
-            await _clean(connections, hold, database, roles, oids)
+            await clean(connections, hold, database, roles, oids)
         try:
             await insist(connections, hold.connection, sql.drop_roles(roles))
         except errors.DependentObjectsStillExist:
@@ -119,7 +147,7 @@ async def _retire(
         await insist(connections, hold.connection, sql.drop_roles(roles))
 
 
-async def _clean(
+async def clean(
     connections: Connections,
     hold: Hold,
     database: str,
@@ -164,7 +192,7 @@ async def _reassign_in_batches(
         await insist(connections, tenant, *map(SQL, batch))
 
 
-async def _look_at_logins(hold: Hold, names: Sequence[str], owner: str) -> Sequence[_FoundLogin]:
+async def look_at_logins(hold: Hold, names: Sequence[str], owner: str) -> Sequence[FoundLogin]:
     """Return those of the login roles that exist.
 
     Raises:
@@ -173,7 +201,7 @@ async def _look_at_logins(hold: Hold, names: Sequence[str], owner: str) -> Seque
     cursor = await statements.run(
         hold.connection, look_statements.LOGINS(list(names), hold.database, owner)
     )
-    logins = [_FoundLogin(*row) for row in await cursor.fetchall()]
+    logins = [FoundLogin(*row) for row in await cursor.fetchall()]
     for login in logins:
         if login.foreign_role:
             raise PermanentFailure(

@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from broker.domain.errors import TemporaryFailure
+from broker.postgres import retention_statements
 from broker.postgres import revocation_statements as sql
 from broker.postgres.statements import run
 
@@ -46,10 +47,14 @@ async def end_sessions(hold: Hold, roles: Sequence[int]) -> None:
     Raises:
         TemporaryFailure: Some are still there after ``END_WITHIN`` seconds.
     """
+    await _until_none(hold, sql.END_SESSIONS(list(roles), hold.database))
+
+
+async def _until_none(hold: Hold, statement: Composed) -> None:
     pause = FIRST_PAUSE
     deadline = asyncio.get_running_loop().time() + END_WITHIN
     while True:
-        cursor = await run(hold.connection, sql.END_SESSIONS(list(roles), hold.database))
+        cursor = await run(hold.connection, statement)
         if await cursor.fetchone() == (0,):
             return
         if asyncio.get_running_loop().time() > deadline:
@@ -58,6 +63,15 @@ async def end_sessions(hold: Hold, roles: Sequence[int]) -> None:
             )
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
+
+
+async def end_everybody(hold: Hold) -> None:
+    """Disconnect everybody from a database that lets nobody in, but for superusers.
+
+    Raises:
+        TemporaryFailure: Some are still there after ``END_WITHIN`` seconds.
+    """
+    await _until_none(hold, retention_statements.end_in_database(hold.database))
 
 
 async def insist(

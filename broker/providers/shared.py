@@ -129,6 +129,10 @@ class SharedServers:
         engine = self._engines.get(server)
         return engine.last_vitals if engine is not None and engine.reachable else None
 
+    def serves(self, plan: Plan, server: str) -> bool:
+        """Tell whether a server is one of the plan's pool."""
+        return any(member.name == server for member in self._pool(plan.pool))
+
     def engine(self, server: str) -> WatchedEngine:
         """Return the engine of a server.
 

@@ -16,6 +16,7 @@ from broker.service.context import (
     halt,
     new_operation,
 )
+from broker.service.deleted import set_aside
 
 if TYPE_CHECKING:
     from broker.domain.operation import Operation
@@ -26,6 +27,7 @@ async def deprovision(broker: Broker, request: DeprovisionRequest) -> Outcome:
     """Take an instance away, with its bindings if the platform left any.
 
     Works for plans that are no longer in the catalog, and for instances that were never finished.
+    Where the plan says so, the database is kept for a while (``service/deleted.py``).
 
     Raises:
         Gone: There is no such instance.
@@ -54,9 +56,11 @@ async def deprovision(broker: Broker, request: DeprovisionRequest) -> Outcome:
             case decide.Create() | decide.Halt() as decision:
                 if isinstance(decision, decide.Halt):
                     await halt(state, decision.operations)
+                deleted = await set_aside(broker, state, stored, plan)
                 operation = new_operation(
                     broker, OperationKind.DEPROVISION, request.instance, request.caller
                 )
                 await state.record(operation, Status.DELETING, lease=broker.lease)
-                task = Work(operation, stored, tuple(await state.bindings(request.instance)))
+                bindings = tuple(await state.bindings(request.instance))
+                task = Work(operation, stored, bindings, deleted)
     return await carry_out(broker, task, plan=plan, accepts_incomplete=request.accepts_incomplete)

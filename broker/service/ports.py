@@ -11,10 +11,18 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from broker.domain.catalog import Plan
-    from broker.domain.database import DatabaseChange, DatabaseSpec, Endpoint, LoginSpec
+    from broker.domain.database import (
+        DatabaseChange,
+        DatabaseSpec,
+        Endpoint,
+        LoginSpec,
+        Retention,
+    )
+    from broker.domain.deleted import DeletedInstance, DeletedKey
     from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey, Status
     from broker.domain.operation import Operation, Work
     from broker.domain.placement import Occupancy, Vitals
+    from broker.service.deleted_ports import DeletedRecords, DeletedRecordsTransaction
 
 
 class DatabaseSession(Protocol):
@@ -46,6 +54,25 @@ class DatabaseSession(Protocol):
 
         The tag proves that it is ours; limits, extensions and options play no part.
         """
+
+    async def retain_database(self, retained: Retention, logins: Sequence[str]) -> None:
+        """Drop these login roles, let nobody in any more, and put the database aside.
+
+        What is missing on the server, or was dropped by half, cannot be kept and is cleared away.
+        """
+
+    async def restore_database(self, retained: Retention) -> None:
+        """Give a retained database and its roles their names and the instance's tag again."""
+
+    async def reopen_database(self, spec: DatabaseSpec) -> None:
+        """Let logins into a restored database, under the limits of its plan.
+
+        Raises:
+            Unprocessable: The server cannot install one of the extensions.
+        """
+
+    async def purge_database(self, retained: Retention) -> None:
+        """Drop a retained database with its group roles."""
 
     async def ensure_login(self, spec: LoginSpec) -> None:
         """Create a login role with exactly this password, limits and expiry."""
@@ -123,6 +150,9 @@ class Servers(Protocol):
             UpdateRefused: The server lacks the plan's labels, or what the plan promises.
         """
 
+    def serves(self, plan: Plan, server: str) -> bool:
+        """Tell whether a server is one of the plan's pool."""
+
     def engine(self, server: str) -> Engine:
         """Return the engine of a server.
 
@@ -140,6 +170,10 @@ class Servers(Protocol):
 
 class StateTransaction(Protocol):
     """One transaction on the broker's state; leaving it without an exception commits."""
+
+    @property
+    def deleted(self) -> DeletedRecordsTransaction:
+        """The deleted instances whose data is kept."""
 
     async def instance(self, key: InstanceKey) -> Instance | None:
         """Read an instance and lock it until the transaction ends."""
@@ -218,6 +252,10 @@ class StateTransaction(Protocol):
 class Store(Protocol):
     """The broker's state."""
 
+    @property
+    def deleted(self) -> DeletedRecords:
+        """The deleted instances whose data is kept."""
+
     def transaction(self) -> AbstractAsyncContextManager[StateTransaction]:
         """Open a transaction.
 
@@ -285,6 +323,12 @@ class Tags(Protocol):
 
     def binding_record(self, binding: Binding, key_id: str) -> str:
         """Return what follows the tag of a login role: the binding without its password."""
+
+    def deleted(self, key: DeletedKey, key_id: str) -> str:
+        """Return the tag of the database and group roles of a deleted instance."""
+
+    def deleted_record(self, deleted: DeletedInstance) -> str:
+        """Return what follows that tag on the owner role: the deleted instance."""
 
 
 class Runner(Protocol):

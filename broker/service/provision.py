@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from broker.domain import decide, names
 from broker.domain.instance import Instance, Status
 from broker.domain.operation import OperationKind, Work
-from broker.domain.parameters import InstanceParameters, provision_extensions
+from broker.domain.parameters import RESTORE_FROM, InstanceParameters, provision_extensions
 from broker.service.context import (
     UNCHANGED,
     Broker,
@@ -18,19 +18,22 @@ from broker.service.context import (
     new_operation,
     operation_on,
 )
+from broker.service.deleted import begin_restore, check_growth, find_source
 
 if TYPE_CHECKING:
     from broker.domain.catalog import Plan
+    from broker.domain.deleted import DeletedInstance
     from broker.domain.operation import Operation
     from broker.domain.requests import ProvisionRequest
     from broker.service.ports import StateTransaction
 
 
 async def provision(broker: Broker, request: ProvisionRequest) -> Outcome:
-    """Make a database of a plan.
+    """Make a database of a plan, or give an instance the database of a deleted one.
 
     Raises:
-        InvalidRequest: The service, the plan or a parameter is wrong.
+        InvalidRequest: The service, the plan or a parameter is wrong, or there is no such deleted
+            instance for this platform in this place.
         Conflict: The id is taken by an instance with other attributes.
         Unprocessable: ``AsyncRequired``, ``ConcurrencyError``, ``MaintenanceInfoConflict``, or the
             server cannot make such a database.
@@ -40,7 +43,11 @@ async def provision(broker: Broker, request: ProvisionRequest) -> Outcome:
     broker.check_parameters(plan.schemas["provision"], request.parameters)
     check_asynchronous(plan, accepts_incomplete=request.accepts_incomplete)
     task: Work | Operation | None = None
+    source: DeletedInstance | None = None
     while task is None:
+        if RESTORE_FROM in request.parameters:
+            known = await broker.store.instance(request.instance)
+            source = None if known else await find_source(broker, request, plan)
         async with broker.store.transaction() as state:
             stored = await state.instance(request.instance)
             active = await state.active_operations(request.instance) if stored else []
@@ -50,7 +57,7 @@ async def provision(broker: Broker, request: ProvisionRequest) -> Outcome:
                 case decide.Await(operation=task):
                     pass
                 case decide.Create() | decide.Retry():
-                    task = await _record(broker, state, request, plan, stored)
+                    task = await _record(broker, state, request, plan, stored, source=source)
     return await carry_out(broker, task, plan=plan, accepts_incomplete=request.accepts_incomplete)
 
 
@@ -60,18 +67,27 @@ async def _record(
     request: ProvisionRequest,
     plan: Plan,
     stored: Instance | None,
+    *,
+    source: DeletedInstance | None,
 ) -> Work | None:
     """Record the instance and the operation; ``None`` when another request was quicker."""
     operation = new_operation(broker, OperationKind.PROVISION, request.instance, request.caller)
     if stored is not None:
         instance = replace(stored, status=Status.CREATING)
+        deleted = await state.deleted.attached(stored.key)
         recorded = await state.record(operation, Status.CREATING, lease=broker.lease)
-    else:
-        decide.check_maintenance(plan, request.maintenance_version)
-        occupancy = await state.occupancy(exclusively=broker.servers.limited(plan))
-        server = broker.servers.place(plan, occupancy)
-        instance = _instance(broker, request, plan, server)
-        recorded = await state.record(operation, instance, lease=broker.lease)
+        return Work(operation, instance, deleted=deleted) if recorded else None
+    decide.check_maintenance(plan, request.maintenance_version)
+    occupancy = await state.occupancy(exclusively=broker.servers.limited(plan))
+    if RESTORE_FROM in request.parameters:
+        if source is None:
+            return None
+        check_growth(broker, source, plan, occupancy)
+        instance = source.given_to(_instance(broker, request, plan, source.instance.server))
+        return await begin_restore(broker, state, source, request, Work(operation, instance))
+    server = broker.servers.place(plan, occupancy)
+    instance = _instance(broker, request, plan, server)
+    recorded = await state.record(operation, instance, lease=broker.lease)
     return Work(operation, instance) if recorded else None
 
 

@@ -9,10 +9,12 @@ A field that is missing in a document, because an older version wrote it, has it
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from broker.domain.database import Access
+from broker.domain.deleted import DeletedInstance, DeletedKey, Stage
 from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey, Status
 from broker.domain.names import owner_name
 
@@ -65,6 +67,36 @@ def to_instance(
         extensions=tuple(document.get("extensions", ())),
         status=Status.FAILED,
         created_at=datetime.fromisoformat(document["created_at"]),
+    )
+
+
+def deleted_document(deleted: DeletedInstance) -> dict[str, Any]:
+    """Return what a deleted instance was, and how long its data is kept, but for its ids."""
+    return {
+        **instance_document(deleted.instance),
+        "deleted_at": deleted.deleted_at.isoformat(),
+        "purge_at": deleted.purge_at.isoformat(),
+    }
+
+
+def to_deleted(
+    document: Mapping[str, Any], key: DeletedKey, *, database: str, tag_key_id: str
+) -> DeletedInstance:
+    """Build a retained instance from its document.
+
+    Args:
+        document: As ``deleted_document`` returned it.
+        key: From the tag.
+        database: The name of the database as the instance had it.
+        tag_key_id: The key the tag was made with.
+    """
+    instance = to_instance(document, key.instance, database=database, tag_key_id=tag_key_id)
+    return DeletedInstance(
+        id=key.id,
+        instance=replace(instance, status=Status.READY),
+        deleted_at=datetime.fromisoformat(document["deleted_at"]),
+        purge_at=datetime.fromisoformat(document["purge_at"]),
+        stage=Stage.RETAINED,
     )
 
 

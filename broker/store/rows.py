@@ -66,8 +66,13 @@ def instance_values(instance: Instance) -> dict[str, Any]:
     }
 
 
-def to_instance(row: Row[Any]) -> Instance:
-    """Build an instance from its row."""
+def to_instance(row: Row[Any], status: Status | None = None) -> Instance:
+    """Build an instance from its row.
+
+    Args:
+        row: Of the table ``instances``, or of one with the same columns but ``status``.
+        status: For the latter.
+    """
     return Instance(
         key=InstanceKey(row.platform, row.instance_id),
         service_id=row.service_id,
@@ -83,7 +88,7 @@ def to_instance(row: Row[Any]) -> Instance:
         owner=row.owner,
         tag_key_id=row.tag_key_id,
         extensions=tuple(row.extensions),
-        status=Status(row.status),
+        status=status or Status(row.status),
         created_at=row.created_at,
     )
 

@@ -28,7 +28,14 @@ from broker.domain.credentials import Secret
 from broker.domain.operation import OperationKind, OperationState
 from broker.domain.placement import Occupancy, Placed
 from broker.store import rows
-from broker.store.tables import SCHEMA, instances, operations, server_cordons, server_passwords
+from broker.store.tables import (
+    SCHEMA,
+    deleted_instances,
+    instances,
+    operations,
+    server_cordons,
+    server_passwords,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,10 +74,24 @@ _updating = (
     )
     .group_by(instances.c.server, instances.c.service_id, _wanted)
 )
+# Kept after its deletion; while it is moved, the instance record that goes with it counts.
+_kept = (
+    select(
+        deleted_instances.c.server,
+        deleted_instances.c.service_id,
+        deleted_instances.c.plan_id,
+        func.count(),
+        func.count(),
+    )
+    .where(deleted_instances.c.attached.is_(None))
+    .group_by(
+        deleted_instances.c.server, deleted_instances.c.service_id, deleted_instances.c.plan_id
+    )
+)
 _cordoned = select(server_cordons.c.server, _nobody, _nobody, _none, _none)
 # One statement for all that a placement has to know. Whatever else takes room on servers is one
 # more part of it, with the plan that its room was promised by.
-OCCUPANCY = union_all(_on_servers, _updating, _cordoned)
+OCCUPANCY = union_all(_on_servers, _updating, _kept, _cordoned)
 
 _RESIDENTS = (
     select(instances)

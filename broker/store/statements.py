@@ -31,6 +31,7 @@ from broker.domain.operation import OperationState
 from broker.store.tables import (
     SCHEMA,
     bindings,
+    deleted_instances,
     encryption_keys,
     instances,
     operations,
@@ -237,6 +238,7 @@ USED_KEYS = union(
     select(bindings.c.secret_key_id),
     select(instances.c.tag_key_id),
     select(server_passwords.c.secret_key_id),
+    select(deleted_instances.c.tag_key_id),
 )
 ADD_PROOFS = insert_unless(encryption_keys).on_conflict_do_nothing()
 READ_PROOFS = select(encryption_keys)

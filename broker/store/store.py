@@ -12,6 +12,7 @@ from broker.domain.errors import BrokerError, StateUnavailable
 from broker.store import rows
 from broker.store import statements as sql
 from broker.store.connect import PATIENCE, create_engine
+from broker.store.deleted import DeletedInstances
 from broker.store.errors import (
     UNKNOWN_FATE,
     EncryptionKeyMissing,
@@ -48,6 +49,7 @@ class PostgresStore:
 
     Attributes:
         servers: What is known about servers.
+        deleted: The deleted instances whose data is kept.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class PostgresStore:
         self._keys = keys
         self._patience = patience
         self.servers = ServerRecords(self._execute, keys)
+        self.deleted = DeletedInstances(self._execute)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -30,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSON
 
 from broker.domain.database import Access
+from broker.domain.deleted import ATTACHED, Stage
 from broker.domain.instance import Status
 from broker.domain.operation import OperationKind, OperationState
 
@@ -135,6 +136,49 @@ bindings = Table(
     *_short("binding_id"),
     *_bounded("parameters", "context", "bind_resource"),
     Index("bindings_secret_key_id", "secret_key_id"),
+)
+
+# While its data is moved, an instance record goes with it, and is what counts on the server.
+_ATTACHED = "stage IN ({})".format(", ".join(sorted(f"'{stage}'" for stage in ATTACHED)))
+
+deleted_instances = Table(
+    "deleted_instances",
+    metadata,
+    Column("id", Uuid, nullable=False),
+    # What the instance was; the same columns as there, but for its status.
+    Column("platform", Text, nullable=False),
+    Column("instance_id", Text, nullable=False),
+    Column("service_id", Text, nullable=False),
+    Column("plan_id", Text, nullable=False),
+    Column("former_plan_ids", ARRAY(Text), nullable=False),
+    Column("parameters", JSON, nullable=False),
+    Column("context", JSON, nullable=False),
+    Column("organization_guid", Text),
+    Column("space_guid", Text),
+    Column("maintenance_version", Text),
+    Column("server", Text, nullable=False),
+    Column("database", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("extensions", ARRAY(Text), nullable=False),
+    Column("tag_key_id", Text, nullable=False),
+    _moment("created_at"),
+    _moment("deleted_at"),
+    _moment("purge_at"),
+    Column("stage", Text, nullable=False),
+    Column("attached", Text),
+    PrimaryKeyConstraint("id", name="deleted_instances_pkey"),
+    _one_of("stage", Stage),
+    CheckConstraint(f"({_ATTACHED}) = (attached IS NOT NULL)", name="attached_while_moved"),
+    Index("deleted_instances_database", "server", "database", unique=True),
+    Index("deleted_instances_former_id", "platform", "instance_id", "deleted_at"),
+    Index(
+        "deleted_instances_attached",
+        "platform",
+        "attached",
+        unique=True,
+        postgresql_where=text("attached IS NOT NULL"),
+    ),
+    Index("deleted_instances_due", "purge_at"),
 )
 
 _IN_PROGRESS = f"state = '{OperationState.IN_PROGRESS}'"

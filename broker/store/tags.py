@@ -9,6 +9,7 @@ tags can be compared without a key.
     pgbroker:1:<key id>:<sealed>                      a database, its read-only group role
     pgbroker:1:<key id>:<sealed> record:<sealed>      its owner role, and each login role
 
+The database and the group roles of a deleted instance whose data is kept have a tag of their own.
 The tag is the first word, and all that ownership is judged by. The record is what a broker whose
 state was lost needs to know beside: it changes when the instance does, the tag never. Roles made
 before there were records have the tag alone.
@@ -20,10 +21,12 @@ import base64
 import binascii
 import json
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
+from broker.domain.deleted import DeletedInstance, DeletedKey
 from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey
 from broker.store import records
 from broker.store.errors import EncryptionKeyMissing
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 _PREFIX = "pgbroker:1:"
 _RECORD = "record:"
 _SIV_KEY_BYTES = 64
+_DELETED = "deleted"
 
 
 class EncryptedTags:
@@ -90,7 +94,26 @@ class EncryptedTags:
         tag = self.binding(binding.key, key_id)
         return self._seal_record(records.binding_document(binding), key_id, tag)
 
-    def open(self, comment: str) -> InstanceKey | BindingKey | None:
+    def deleted(self, key: DeletedKey, key_id: str) -> str:
+        """Return the tag of the database and group roles of a deleted instance.
+
+        Raises:
+            EncryptionKeyMissing: The ring has no key of that id.
+        """
+        former = key.instance
+        return self._seal([former.platform, former.instance_id, _DELETED, str(key.id)], key_id)
+
+    def deleted_record(self, deleted: DeletedInstance) -> str:
+        """Return the record that follows the tag of the owner role of a deleted instance.
+
+        Raises:
+            EncryptionKeyMissing: The ring has no key like that of the instance's tags.
+        """
+        key_id = deleted.instance.tag_key_id
+        tag = self.deleted(deleted.key, key_id)
+        return self._seal_record(records.deleted_document(deleted), key_id, tag)
+
+    def open(self, comment: str) -> InstanceKey | BindingKey | DeletedKey | None:
         """Return whose a comment is; ``None`` when it was not made with a key of the ring."""
         tag = _word(comment, 0)
         key_id, _, sealed = tag.removeprefix(_PREFIX).partition(":")
@@ -100,9 +123,14 @@ class EncryptedTags:
         parts = _opened(cipher, sealed, [key_id.encode()])
         if parts is None:
             return None
-        platform, instance_id, *binding = parts
+        platform, instance_id, *rest = parts
         instance = InstanceKey(platform, instance_id)
-        return BindingKey(instance, binding[0]) if binding else instance
+        match rest:
+            case [_, deletion]:
+                return DeletedKey(instance, UUID(deletion))
+            case [binding_id]:
+                return BindingKey(instance, binding_id)
+        return instance
 
     def recover_instance(self, comment: str, *, database: str) -> Instance | None:
         """Return the instance that the comment on an owner role describes.
@@ -137,6 +165,23 @@ class EncryptedTags:
         if not isinstance(key, BindingKey) or document is None:
             return None
         return records.to_binding(document, key, login=login)
+
+    def recover_deleted(self, comment: str, *, database: str) -> DeletedInstance | None:
+        """Return the deleted instance that the comment on an owner role describes.
+
+        Args:
+            comment: Of the owner role.
+            database: The name of the database as the instance had it.
+
+        Returns:
+            The deleted instance as it is while it is retained; ``None`` when the comment is not
+            that of one, or has no record that belongs to it.
+        """
+        key = self.open(comment)
+        document = self._open_record(comment)
+        if not isinstance(key, DeletedKey) or document is None:
+            return None
+        return records.to_deleted(document, key, database=database, tag_key_id=_key_id(comment))
 
     def missing_key(self, comment: str) -> str | None:
         """Return the id of the key a comment was made with, when the ring has none of that id."""

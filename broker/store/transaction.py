@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from broker.domain.instance import Binding, Instance, Status
 from broker.store import rows, servers
 from broker.store import statements as sql
+from broker.store.deleted import DeletedInstancesTransaction
 from broker.store.errors import translated
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class PostgresTransaction:
 
     Attributes:
         id: PostgreSQL's id of this transaction, once it has recorded or finished an operation.
+        deleted: The deleted instances whose data is kept.
     """
 
     id: str | None = None
@@ -46,6 +48,7 @@ class PostgresTransaction:
         self._connection = connection
         self._keys = keys
         self._begun = False
+        self.deleted = DeletedInstancesTransaction(self._execute)
 
     async def instance(self, key: InstanceKey) -> Instance | None:
         """Read an instance and lock it until the transaction ends."""

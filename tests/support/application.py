@@ -11,7 +11,7 @@ import secrets
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, LiteralString, Self
+from typing import TYPE_CHECKING, Any, LiteralString, Self
 
 import psycopg
 import uvloop
@@ -89,6 +89,20 @@ class Footprint:
 
 
 def settings_for(
+    postgres: PostgresServer, state_dsn: str, directory: Path, **options: Any
+) -> Settings:
+    """Return settings as an operator would give them: the files are written and read.
+
+    Args:
+        postgres: Holds the tenants of both pools.
+        state_dsn: A migrated state database.
+        directory: For the files.
+        options: Those of ``variables_for``.
+    """
+    return load_settings(variables_for(postgres, state_dsn, directory, **options))
+
+
+def variables_for(
     postgres: PostgresServer,
     state_dsn: str,
     directory: Path,
@@ -97,8 +111,8 @@ def settings_for(
     key: str | None = None,
     other_dsn: str | None = None,
     **environ: str,
-) -> Settings:
-    """Return settings as an operator would give them: the files are written and read.
+) -> dict[str, str]:
+    """Return the ``PGBROKER_*`` variables of a broker, whose files are written.
 
     Args:
         postgres: Holds the tenants of both pools.
@@ -134,7 +148,7 @@ def settings_for(
         "ENCRYPTION_KEYS": key or new_key(),
         **environ,
     }
-    return load_settings({f"PGBROKER_{name}": value for name, value in variables.items()})
+    return {f"PGBROKER_{name}": value for name, value in variables.items()}
 
 
 def new_key(key_id: str = "test") -> str:

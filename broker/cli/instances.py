@@ -1,0 +1,120 @@
+"""``pgbroker instances``."""
+
+import json
+import os
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+import typer
+from rich.console import Console
+
+from broker.cli.terminal import explained, out, run
+
+if TYPE_CHECKING:
+    from broker.config import Settings
+
+app = typer.Typer(help="Service instances, beside what platforms do.", no_args_is_help=True)
+
+_WIDEST = 1000
+
+_Deletion = Annotated[
+    UUID,
+    typer.Argument(
+        metavar="ID", help="The id that `pgbroker instances deleted` shows.", show_default=False
+    ),
+]
+_AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+@app.command("deleted")
+def deleted(*, as_json: _AsJson = False) -> None:
+    """List the deleted instances whose data is kept, and until when."""
+    from broker.bootstrap import instances  # noqa: PLC0415
+
+    settings = _settings()
+    found = run(instances.deleted_instances(settings))
+    if as_json:
+        documents = [instances.deleted_document(one, settings.catalog) for one in found]
+        typer.echo(json.dumps(documents, indent=2))
+    elif found:
+        # As wide as it is: ids are there to be copied, and must not be broken or cut.
+        table = instances.deleted_table(found, settings.catalog)
+        Console(width=_WIDEST).print(table)
+    else:
+        out.print("Nothing is kept: no deleted instance was of a plan with deleted_retention.")
+
+
+@app.command("undelete")
+def undelete(deletion: _Deletion, *, as_json: _AsJson = False) -> None:
+    """Put a deleted instance back under its former id, with its data and without its bindings.
+
+    The platform is not told. Where its user can create a new instance, the parameter
+    restore_from_instance serves them better.
+    """
+    from broker.bootstrap import instances  # noqa: PLC0415
+
+    settings = _settings()
+    found, done = run(instances.undelete_instance(settings, deletion))
+    key = found.instance.key
+    if as_json:
+        document = {"platform": key.platform, "instance_id": key.instance_id, "done": done}
+        typer.echo(json.dumps(document, indent=2))
+        return
+    back = "is back" if done else "will be back in a while; the broker goes on with it"
+    _say(f"The instance {key.instance_id} of the platform {key.platform} {back}.")
+    _say("Its bindings are not: their credentials were revoked for good, so it has to be bound.")
+    _say(
+        f"The platform {key.platform} still believes that it is deleted: it neither shows nor "
+        "binds nor deletes it. Create it there again with this id and the same service, plan, "
+        "parameters and place; the broker then answers that it is there. A platform that lets "
+        "nobody choose ids cannot get it back this way: delete it here with "
+        "DELETE /v2/service_instances/:instance_id, and create a new one there with the parameter "
+        f"restore_from_instance={key.instance_id}."
+    )
+
+
+@app.command("purge")
+def purge(
+    deletions: Annotated[
+        list[UUID],
+        typer.Argument(
+            metavar="ID...",
+            help="The ids that `pgbroker instances deleted` shows.",
+            show_default=False,
+        ),
+    ],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: _AsJson = False,
+) -> None:
+    """Drop the data of deleted instances for good, before their time."""
+    from broker.bootstrap import instances  # noqa: PLC0415
+
+    settings = _settings()
+    if not yes:
+        typer.confirm(
+            f"Drop the data of {len(deletions)} deleted instance(s) for good?", abort=True
+        )
+    purged = []
+    for deletion in deletions:
+        found = run(instances.purge_instance(settings, deletion))
+        purged.append(str(found.id))
+        if not as_json:
+            key = found.instance.key
+            _say(f"The data of the instance {key.instance_id} of {key.platform} is gone.")
+    if as_json:
+        typer.echo(json.dumps({"purged": purged}, indent=2))
+
+
+def _settings() -> "Settings":
+    from broker.bootstrap.logs import configure_logging  # noqa: PLC0415
+    from broker.config import load_settings  # noqa: PLC0415
+
+    with explained():
+        settings = load_settings(os.environ)
+    configure_logging(log_format="console", level="error")
+    return settings
+
+
+def _say(sentence: str) -> None:
+    out.print(sentence, highlight=False, markup=False, soft_wrap=True)

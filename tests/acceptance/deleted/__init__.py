@@ -1,0 +1,1 @@
+"""Deleted instances whose data is kept: through the protocol, and for an operator."""
