@@ -158,6 +158,7 @@ def test_the_values_fit_their_schema(schema: dict[str, Any]) -> None:
         {"servers": [{"name": "main"}]},
         {"image": {"tga": "1"}},
         {"files": {"a/b": ""}},
+        {"tls": {"source": "secret", "secretName": ""}},
     ],
     ids=json.dumps,
 )
@@ -198,12 +199,25 @@ def test_the_walkthroughs_objects_refer_to_one_another() -> None:
     broker = document(WALKTHROUGH / "01-broker.yaml", "ClusterServiceBroker")["spec"]
     instance = document(WALKTHROUGH / "02-instance.yaml", "ServiceInstance")
     binding = document(WALKTHROUGH / "03-binding.yaml", "ServiceBinding")["spec"]
-    application = document(WALKTHROUGH / "04-application.yaml", "Pod")["spec"]
+    rotated = document(WALKTHROUGH / "05-rotation.yaml", "ServiceBinding")["spec"]
+    program = document(WALKTHROUGH / "04-application.yaml", "ConfigMap")["metadata"]["name"]
+    deployment = document(WALKTHROUGH / "04-application.yaml", "Deployment")["spec"]
+    pod = deployment["template"]["spec"]
 
     login = broker["authInfo"]["basic"]["secretRef"]
     assert login == {key: secret["metadata"][key] for key in ("name", "namespace")}
     assert set(secret["stringData"]) == {"username", "password"}
     assert binding["instanceRef"] == {"name": instance["metadata"]["name"]}
-    assert application["volumes"][0]["secret"] == {"secretName": binding["secretName"]}
-    port = documents(CHART / "values.yaml")[0]["service"]["port"]
-    assert broker["url"] == f"http://pgbroker.{secret['metadata']['namespace']}.svc:{port}"
+    assert rotated["instanceRef"] == binding["instanceRef"]
+    assert rotated["secretName"] != binding["secretName"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert volumes["postgres"]["secret"]["secretName"] == binding["secretName"]
+    assert volumes["application"]["configMap"]["name"] == program
+    (container,) = pod["containers"]
+    (variable,) = container["env"]
+    assert variable["valueFrom"]["secretKeyRef"] == {"name": binding["secretName"], "key": "uri"}
+    values = documents(CHART / "values.yaml")[0]
+    assert container["image"] == f"{values['image']['repository']}:{__version__}"
+    assert values["tls"]["source"] == "selfSigned"
+    host = f"pgbroker.{secret['metadata']['namespace']}.svc"
+    assert broker["url"] == f"https://{host}:{values['service']['port']}"

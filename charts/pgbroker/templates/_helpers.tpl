@@ -32,9 +32,69 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
+{{- define "pgbroker.host" -}}
+{{- printf "%s.%s.svc" (include "pgbroker.fullname" .) .Release.Namespace -}}
+{{- end -}}
+
 {{- define "pgbroker.url" -}}
-{{- $scheme := ternary "https" "http" (not (empty .Values.tls.secretName)) -}}
-{{- printf "%s://%s.%s.svc:%v" $scheme (include "pgbroker.fullname" .) .Release.Namespace .Values.service.port -}}
+{{- $scheme := ternary "http" "https" (eq .Values.tls.source "none") -}}
+{{- printf "%s://%s:%v" $scheme (include "pgbroker.host" .) .Values.service.port -}}
+{{- end -}}
+
+{{/* The Secret with the broker's certificate; nothing without TLS. */}}
+{{- define "pgbroker.tlsSecretName" -}}
+{{- if eq .Values.tls.source "secret" -}}
+{{- .Values.tls.secretName -}}
+{{- else if ne .Values.tls.source "none" -}}
+{{- printf "%s-tls" (include "pgbroker.fullname" .) -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+The data of a Secret with a self-signed certificate, as JSON: what is in the cluster, or new. It is
+made once in a rendering, however many templates ask for it.
+Arguments: root, name (of the Secret), hosts.
+*/}}
+{{- define "pgbroker.certificate" -}}
+{{- $made := printf "certificate-%s" .name -}}
+{{- if not (hasKey .root.Values $made) -}}
+{{- $kept := (lookup "v1" "Secret" .root.Release.Namespace .name).data | default dict -}}
+{{- if and (hasKey $kept "ca.crt") (hasKey $kept "tls.crt") (hasKey $kept "tls.key") -}}
+{{- $_ := set .root.Values $made (pick $kept "ca.crt" "tls.crt" "tls.key") -}}
+{{- else -}}
+{{- $authority := genCA .name 3650 -}}
+{{- $certificate := genSignedCert (first .hosts | trunc 63) nil .hosts 3650 $authority -}}
+{{- $_ := set .root.Values $made (dict "ca.crt" (b64enc $authority.Cert) "tls.crt" (b64enc $certificate.Cert) "tls.key" (b64enc $certificate.Key)) -}}
+{{- end -}}
+{{- end -}}
+{{- index .root.Values $made | toJson -}}
+{{- end -}}
+
+{{/* The broker's own certificate, when it is self-signed. */}}
+{{- define "pgbroker.ownCertificate" -}}
+{{- $host := include "pgbroker.host" . -}}
+{{- include "pgbroker.certificate" (dict "root" . "name" (include "pgbroker.tlsSecretName" .) "hosts" (list $host (printf "%s.cluster.local" $host))) -}}
+{{- end -}}
+
+{{/* Whether the chart brings its own PostgreSQL: "true", or nothing. */}}
+{{- define "pgbroker.quickStart" -}}
+{{- if not (or .Values.existingSecret .Values.stateDsn .Values.servers) -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{- define "pgbroker.quickStartName" -}}
+{{- printf "%s-postgresql" (include "pgbroker.fullname" . | trunc 52 | trimSuffix "-") -}}
+{{- end -}}
+
+{{- define "pgbroker.quickStartSelector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: postgresql
+{{- end -}}
+
+{{- define "pgbroker.quickStartHost" -}}
+{{- printf "%s.%s.svc" (include "pgbroker.quickStartName" .) .Release.Namespace -}}
 {{- end -}}
 
 {{/* What every pod of this chart has, for the "restricted" Pod Security Standard. */}}
@@ -84,7 +144,7 @@ env:
   - name: PGBROKER_CATALOG_FILE
     value: /etc/pgbroker-catalog/catalog.yaml
   {{- end }}
-  {{- if .Values.tls.secretName }}
+  {{- if include "pgbroker.tlsSecretName" . }}
   - name: PGBROKER_TLS_CERT_FILE
     value: /etc/pgbroker-tls/tls.crt
   - name: PGBROKER_TLS_KEY_FILE
@@ -98,7 +158,21 @@ volumeMounts:
   {{- if .Values.catalog }}
   - {name: catalog, mountPath: /etc/pgbroker-catalog, readOnly: true}
   {{- end }}
-  {{- if .Values.tls.secretName }}
+  {{- if include "pgbroker.tlsSecretName" . }}
   - {name: tls, mountPath: /etc/pgbroker-tls, readOnly: true}
   {{- end }}
+{{- end -}}
+
+{{/* The settings as a volume; with the quick start, its authority is among them. */}}
+{{- define "pgbroker.settingsVolume" -}}
+projected:
+  # Group 0, which the image's user is in, whatever its number.
+  defaultMode: 0440
+  sources:
+    - secret: {name: {{ include "pgbroker.secretName" . }}}
+    {{- if include "pgbroker.quickStart" . }}
+    - secret:
+        name: {{ include "pgbroker.quickStartName" . }}
+        items: [{key: ca.crt, path: ca.crt}]
+    {{- end }}
 {{- end -}}

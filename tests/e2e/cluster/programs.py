@@ -24,8 +24,16 @@ BUILD_TIMEOUT = 2700
 """Seconds; four to eight minutes is usual on two cores, most of it kube-apiserver."""
 
 _SOURCES = Path(__file__).parents[1] / "go"
-_KUBERNETES = "1.37.2"
-_VERSION = "k8s.io/component-base/version"
+_KUBERNETES = (1, 37, 2)
+_SYMBOLS = {
+    "k8s.io/component-base/version.gitVersion": "v{}.{}.{}".format(*_KUBERNETES),
+    "k8s.io/component-base/version.gitMajor": _KUBERNETES[0],
+    "k8s.io/component-base/version.gitMinor": _KUBERNETES[1],
+    # What `helm template` takes for the version of the cluster.
+    "helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor": _KUBERNETES[0],
+    "helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor": _KUBERNETES[1],
+}
+_LINK = "-s -w " + " ".join(f"-X {name}={value}" for name, value in _SYMBOLS.items())
 
 _PACKAGES = {
     "kubernetes": {
@@ -81,7 +89,7 @@ def _cached(module: str, packages: Mapping[str, str]) -> Path:
 
 
 def _fingerprint(sources: Path) -> str:
-    digest = hashlib.sha256(_KUBERNETES.encode())
+    digest = hashlib.sha256(_LINK.encode())
     for file in sorted(sources.iterdir()):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
@@ -95,15 +103,12 @@ def _build(sources: Path, packages: Mapping[str, str], directory: Path) -> None:
             "Install Go 1.26 or newer (https://go.dev/doc/install), "
             f"or set {GIVEN} to a folder with these programs."
         )
-    major, minor, _ = _KUBERNETES.split(".")
-    symbols = {"gitVersion": f"v{_KUBERNETES}", "gitMajor": major, "gitMinor": minor}
-    flags = " ".join(f"-X {_VERSION}.{name}={value}" for name, value in symbols.items())
     sys.stderr.write(f"Building {', '.join(packages)}; this is done once ...\n")
     with tempfile.TemporaryDirectory(dir=directory) as made:
         # All in one command: they share most of their packages.
         result = subprocess.run(
             [
-                *(go, "build", "-trimpath", "-ldflags", f"-s -w {flags}", "-o", f"{made}/"),
+                *(go, "build", "-trimpath", "-ldflags", _LINK, "-o", f"{made}/"),
                 *packages.values(),
             ],
             cwd=sources,
