@@ -113,6 +113,22 @@ _SCHEMAS: dict[str, Schema] = {
         plan_id=_TEXT,
         parameters={"type": "object"},
         maintenance_info=_object(("version",), version=_TEXT),
+        metadata=_object(
+            ("attributes",),
+            attributes=_object(
+                (
+                    "storage_limit_bytes",
+                    "storage_used_bytes",
+                    "storage_measured_at",
+                    "read_only",
+                ),
+                storage_limit_bytes={"type": "integer"},
+                storage_used_bytes={"type": "integer"},
+                storage_measured_at=_MOMENT,
+                read_only={"type": "boolean"},
+                notice=_TEXT,
+            ),
+        ),
     ),
     "Bound": _object(("credentials", "endpoints"), **_BOUND),
     "Binding": _object(

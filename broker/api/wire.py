@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from broker.domain import requests as ask
+from broker.domain.storage import StorageState, notice
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from broker.domain.instance import BindingKey, Instance, InstanceKey
+    from broker.domain.instance import BindingKey, InstanceKey
     from broker.domain.operation import Caller, Operation
-    from broker.service.fetch import BindingView
+    from broker.domain.storage import StorageUse
+    from broker.service.fetch import BindingView, InstanceView
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Text = Annotated[str, StringConstraints(max_length=255)]
@@ -185,8 +187,9 @@ def timestamp(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 100_000}Z"
 
 
-def instance_body(instance: Instance) -> JsonObject:
+def instance_body(view: InstanceView) -> JsonObject:
     """Render "Fetching a Service Instance"."""
+    instance = view.instance
     body: JsonObject = {
         "service_id": instance.service_id,
         "plan_id": instance.plan_id,
@@ -194,7 +197,22 @@ def instance_body(instance: Instance) -> JsonObject:
     }
     if instance.maintenance_version is not None:
         body["maintenance_info"] = {"version": instance.maintenance_version}
+    if view.storage_use is not None:
+        body["metadata"] = {"attributes": _storage_attributes(view, view.storage_use)}
     return body
+
+
+def _storage_attributes(view: InstanceView, use: StorageUse) -> JsonObject:
+    full = view.instance.storage is StorageState.FULL
+    attributes = {
+        "storage_limit_bytes": view.storage_limit,
+        "storage_used_bytes": use.used,
+        "storage_measured_at": timestamp(use.measured_at),
+        "read_only": full,
+    }
+    if full:
+        attributes["notice"] = notice(use, limit=view.storage_limit)
+    return attributes
 
 
 def bind_body(view: BindingView | None) -> JsonObject:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,7 +16,8 @@ from broker.api.catalog import CatalogDocument
 from broker.api.parameters import check_parameters
 from broker.bootstrap.fleet import Fleet
 from broker.bootstrap.servers import log_findings
-from broker.operations.jobs import Chore, Worker
+from broker.bootstrap.upkeep import chores, now
+from broker.operations.jobs import Worker
 from broker.operations.purge import Purge
 from broker.operations.runner import OperationRunner
 from broker.service.context import Broker
@@ -127,7 +128,7 @@ def wire(settings: Settings) -> Wiring:
         store=store,
         servers=fleet.servers,
         runner=runner,
-        clock=_now,
+        clock=now,
         check_parameters=check_parameters,
         window=settings.sync_window,
         lease=settings.lease,
@@ -144,7 +145,7 @@ def assemble(settings: Settings) -> Assembly:
         dsn=settings.state_dsn.reveal(),
         schema=QUEUE_SCHEMA,
         runner=wiring.runner,
-        chores=_chores(settings, wiring),
+        chores=chores(settings, wiring),
         lease=settings.lease,
         poll_every=POLL_JOBS_EVERY,
         stop_within=DRAIN_WITHIN,
@@ -173,19 +174,3 @@ def assemble(settings: Settings) -> Assembly:
         lifespan=lifespan,
     )
     return Assembly(app, readiness)
-
-
-def _chores(settings: Settings, wiring: Wiring) -> tuple[Chore, ...]:
-    """Return the periodic work, done by one replica at a time."""
-
-    async def forget_operations() -> None:
-        await wiring.store.forget_operations(settings.keep_operations)
-
-    return (
-        Chore("forget_operations", "*/10 * * * *", forget_operations),
-        Chore("purge_deleted_instances", "* * * * *", wiring.purge.due),
-    )
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from broker.domain.database import Access
+from broker.domain.storage import StorageState
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
     from broker.domain.credentials import LoginSecret
-    from broker.domain.database import Access
 
 
 class Status(StrEnum):
@@ -72,6 +74,7 @@ class Instance:
         tag_key_id: The key that makes its tags and those of its bindings, for as long as it lives.
         extensions: Extensions the broker installed.
         status: Where it is in its life.
+        storage: Whether its plan's storage limit lets its bindings write.
         created_at: When the platform asked for it.
     """
 
@@ -91,6 +94,11 @@ class Instance:
     maintenance_version: str | None = None
     former_plan_ids: tuple[str, ...] = ()
     status: Status = Status.CREATING
+    storage: StorageState = StorageState.WITHIN
+
+    def access_of(self, binding: Binding) -> Access:
+        """Return what a binding may do now: while the database is full, none may write."""
+        return Access.READ if self.storage is StorageState.FULL else binding.access
 
 
 @dataclass(frozen=True, slots=True)

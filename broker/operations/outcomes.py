@@ -9,6 +9,7 @@ from broker.domain.deleted import Stage
 from broker.domain.errors import BrokerError, Unprocessable
 from broker.domain.instance import Instance, Status
 from broker.domain.operation import OperationKind, UpdateTarget
+from broker.domain.storage import StorageState
 
 if TYPE_CHECKING:
     from broker.domain.deleted import DeletedInstance
@@ -118,4 +119,5 @@ def updated(instance: Instance, target: UpdateTarget) -> Instance:
         context=target.context,
         extensions=target.extensions,
         maintenance_version=target.maintenance_version,
+        storage=instance.storage if target.plan_id == instance.plan_id else StorageState.WITHIN,
     )

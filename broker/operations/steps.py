@@ -8,11 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from broker.domain.database import DatabaseChange, DatabaseSpec, Limits, LoginSpec, Retention
+from broker.domain.database import (
+    Access,
+    DatabaseChange,
+    DatabaseSpec,
+    Limits,
+    LoginSpec,
+    Retention,
+)
 from broker.domain.errors import PermanentFailure
 from broker.domain.names import retained_name
 from broker.domain.operation import OperationKind
 from broker.domain.parameters import InstanceParameters
+from broker.domain.storage import StorageState
 from broker.operations.outcomes import updated
 
 if TYPE_CHECKING:
@@ -92,7 +100,7 @@ def _restore(
 
 
 def _update(work: Work, plan: Plan, target: UpdateTarget, tags: Tags) -> tuple[Step, ...]:
-    """One transaction: all of the change, or nothing of it."""
+    """One transaction: all of the change, or nothing of it. A full database may be written to."""
     instance = work.instance
     change = DatabaseChange(
         database=_database_spec(updated(instance, target), plan.limits, tags),
@@ -100,7 +108,14 @@ def _update(work: Work, plan: Plan, target: UpdateTarget, tags: Tags) -> tuple[S
         drop_extensions=tuple(e for e in instance.extensions if e not in target.extensions),
         logins=tuple(binding.login for binding in work.bindings),
     )
-    return (Step("change_database", lambda database: database.change_database(change)),)
+    steps = [Step("change_database", lambda database: database.change_database(change))]
+    if instance.storage is not StorageState.WITHIN and target.plan_id != instance.plan_id:
+        # The data was found to fit into the new plan when the update was accepted.
+        writers = [binding.login for binding in work.bindings if binding.access is Access.WRITE]
+        steps.append(
+            Step("allow_writes", lambda db: db.allow_writes(writers, owner=instance.owner))
+        )
+    return tuple(steps)
 
 
 def withdraw(
@@ -147,7 +162,7 @@ def _bind(instance: Instance, binding: Binding, plan: Plan, tags: Tags) -> tuple
         name=binding.login,
         database=instance.database,
         owner=instance.owner,
-        access=binding.access,
+        access=instance.access_of(binding),
         verifier=binding.secret.verifier,
         limits=plan.limits,
         tag=tags.binding(binding.key, instance.tag_key_id),

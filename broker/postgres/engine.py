@@ -15,7 +15,7 @@ from psycopg.rows import class_row
 
 from broker.domain.errors import TemporaryFailure
 from broker.domain.placement import Vitals
-from broker.postgres import databases, server_statements
+from broker.postgres import databases, quota, server_statements
 from broker.postgres.connections import Connections
 from broker.postgres.errors import REPEATABLE, is_lost, translate, unavailable
 from broker.postgres.exclusive import Activity, ExclusiveSession
@@ -121,6 +121,15 @@ class PostgresEngine:
         if vitals is None:
             raise AssertionError("a SELECT without FROM returns one row")
         return vitals
+
+    async def sizes(self) -> dict[str, int]:
+        """Return the bytes that each database of the broker's occupies, by name."""
+
+        async def measure() -> dict[str, int]:
+            async with self._connections.maintenance() as connection:
+                return await quota.sizes(connection)
+
+        return await self._repeated(Activity("measure the databases"), measure)
 
     async def _repeated(self, activity: Activity, work: Callable[[], Awaitable[T]]) -> T:
         """Run what looks before it acts, again when it collided or lost its connection."""

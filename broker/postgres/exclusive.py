@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from broker.domain.errors import Unprocessable, UpdateRefused
-from broker.postgres import databases, logins, retention, retire
+from broker.postgres import databases, logins, quota, retention, retire
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from broker.domain.database import DatabaseChange, DatabaseSpec, LoginSpec, Retention
     from broker.postgres.connections import Connections
@@ -123,3 +123,13 @@ class ExclusiveSession:
         """Revoke a login: end its sessions, hand what it owns to the owner role, drop it."""
         self._activity.doing = "revoke a login"
         await retire.drop_login(self._connections, self._hold, name, owner)
+
+    async def forbid_writes(self, *, owner: str) -> None:
+        """Make every login read-only, and take away what else they could write with."""
+        self._activity.doing = "make a full database read-only"
+        await quota.forbid_writes(self._connections, self._hold, owner)
+
+    async def allow_writes(self, logins: Collection[str], *, owner: str) -> None:
+        """Let these logins write again."""
+        self._activity.doing = "make a database writable again"
+        await quota.allow_writes(self._connections, self._hold, owner, logins)

@@ -31,7 +31,7 @@ async def ensure_login(connections: Connections, hold: Hold, spec: LoginSpec) ->
     """
     await existing(hold)
     if spec.access is Access.READ:
-        await _let_read(connections, hold, spec.database)
+        await let_read(connections, hold, spec.database)
     found = (await hold.roles([spec.name])).get(spec.name)
     if found is None:
         await statements.run(hold.connection, *statements.create_login(spec))
@@ -44,7 +44,7 @@ async def ensure_login(connections: Connections, hold: Hold, spec: LoginSpec) ->
         )
 
 
-async def _let_read(connections: Connections, hold: Hold, group: str) -> None:
+async def let_read(connections: Connections, hold: Hold, group: str) -> None:
     """Give the read-only group role what default privileges did not.
 
     They cover what the owner role creates. A login that gave up that role (SET ROLE NONE) owns

@@ -171,11 +171,11 @@ async def clean(
         except errors.OutOfMemory:
             if heir in leaving or heir not in present:
                 raise
-            await _reassign_in_batches(connections, tenant, oids, heir=heir)
+            await reassign_in_batches(connections, tenant, oids, heir=heir)
             await insist(connections, tenant, *steps)
 
 
-async def _reassign_in_batches(
+async def reassign_in_batches(
     connections: Connections, tenant: AsyncConnection, oids: Sequence[int], *, heir: str
 ) -> None:
     """Hand over more relations than the server's lock table has room for in one transaction.

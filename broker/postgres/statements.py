@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
 from broker.domain.database import Access
+from broker.postgres.access_statements import let_read_only, let_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -223,19 +224,10 @@ def create_login(spec: LoginSpec) -> Iterator[Composed]:
 
 def alter_login(spec: LoginSpec) -> Iterator[Composed]:
     """Make an existing login role what the specification says."""
-    writes = spec.access is Access.WRITE
-    name = Identifier(spec.name)
-    yield SQL("ALTER ROLE {} LOGIN INHERIT {}").format(name, _attributes(spec))
+    yield SQL("ALTER ROLE {} LOGIN INHERIT {}").format(Identifier(spec.name), _attributes(spec))
     yield comment_on_role(spec.name, spec.comment)
-    yield SQL("GRANT {} TO {}").format(Identifier(spec.group), name)
-    other = spec.database if writes else spec.owner
-    yield SQL("REVOKE {} FROM {}").format(Identifier(other), name)
-    if writes:
-        yield _in_database(spec, SQL("SET role = {}").format(Literal(spec.group)))
-        yield _in_database(spec, SQL("RESET default_transaction_read_only"))
-    else:
-        yield _in_database(spec, SQL("RESET role"))
-        yield _in_database(spec, SQL("SET default_transaction_read_only = on"))
+    give = let_write if spec.access is Access.WRITE else let_read_only
+    yield from give(spec.name, database=spec.database, owner=spec.owner)
 
 
 def login_limit(login: str, limit: int) -> Composed:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from broker.domain.database import Endpoint
     from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey
     from broker.domain.requests import FetchRequest
+    from broker.domain.storage import StorageUse
     from broker.service.context import Broker
 
 
@@ -31,6 +32,21 @@ class BindingView:
     binding: Binding
     credentials: dict[str, Any] | None
     endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceView:
+    """An instance as its platform may see it.
+
+    Attributes:
+        instance: The record.
+        storage_limit: What its plan lets it occupy, in bytes, if there is a limit.
+        storage_use: What it was last seen to occupy, if that was ever measured.
+    """
+
+    instance: Instance
+    storage_limit: int | None = None
+    storage_use: StorageUse | None = None
 
 
 def view_binding(broker: Broker, instance: Instance, binding: Binding) -> BindingView:
@@ -51,8 +67,8 @@ def view_binding(broker: Broker, instance: Instance, binding: Binding) -> Bindin
     return BindingView(binding=binding, credentials=credentials, endpoint=endpoint)
 
 
-async def fetch_instance(broker: Broker, key: InstanceKey, request: FetchRequest) -> Instance:
-    """Return an instance.
+async def fetch_instance(broker: Broker, key: InstanceKey, request: FetchRequest) -> InstanceView:
+    """Return an instance, and what it occupies.
 
     Raises:
         NotFound: There is none, or it is not finished, or it is being deleted.
@@ -72,7 +88,10 @@ async def fetch_instance(broker: Broker, key: InstanceKey, request: FetchRequest
         and latest.state is OperationState.IN_PROGRESS
     ):
         raise ConcurrencyError("This service instance is being updated.")
-    return instance
+    plan = broker.catalog.find_plan(instance.service_id, instance.plan_id)
+    limit = plan.limits.storage if plan else None
+    use = None if limit is None else await broker.store.storage.of(key)
+    return InstanceView(instance, limit, use)
 
 
 async def fetch_binding(broker: Broker, key: BindingKey, request: FetchRequest) -> BindingView:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -9,8 +10,10 @@ from broker.domain import decide
 from broker.domain.errors import Gone, InvalidRequest, NotFound
 from broker.domain.instance import BindingKey
 from broker.domain.operation import OperationKind, OperationState
+from broker.domain.storage import StorageState, notice
 
 if TYPE_CHECKING:
+    from broker.domain.instance import Instance
     from broker.domain.operation import Operation
     from broker.domain.requests import LastOperationRequest
     from broker.service.context import Broker
@@ -39,7 +42,15 @@ async def last_operation(broker: Broker, request: LastOperationRequest) -> Opera
             raise Gone("It has been deleted.")
         if instance is None or not await _is_there(broker, request):
             raise NotFound(_NOTHING)
+        if instance.storage is StorageState.FULL:
+            return replace(operation, description=await _why_read_only(broker, instance))
     return operation
+
+
+async def _why_read_only(broker: Broker, instance: Instance) -> str:
+    plan = broker.catalog.find_plan(instance.service_id, instance.plan_id)
+    limit = plan.limits.storage if plan else None
+    return notice(await broker.store.storage.of(instance.key), limit=limit)
 
 
 async def _is_there(broker: Broker, request: LastOperationRequest) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime, timedelta
     from uuid import UUID
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from broker.domain.operation import Operation, Work
     from broker.domain.placement import Occupancy, Vitals
     from broker.service.deleted_ports import DeletedRecords, DeletedRecordsTransaction
+    from broker.service.storage import StorageRecords
 
 
 class DatabaseSession(Protocol):
@@ -80,6 +81,12 @@ class DatabaseSession(Protocol):
     async def drop_login(self, name: str, *, owner: str) -> None:
         """Revoke a login: end its sessions, hand what it owns to the owner role, drop it."""
 
+    async def forbid_writes(self, *, owner: str) -> None:
+        """Make every login read-only, and take away what else they could write with."""
+
+    async def allow_writes(self, logins: Collection[str], *, owner: str) -> None:
+        """Let these logins write again: those that were made for it."""
+
 
 class Engine(Protocol):
     """What happens on one PostgreSQL server."""
@@ -116,6 +123,9 @@ class Engine(Protocol):
         Raises:
             ServerUnavailable: It does not answer, or lets the broker not in.
         """
+
+    async def sizes(self) -> dict[str, int]:
+        """Return the bytes that each database of the broker's occupies, by name."""
 
 
 class Servers(Protocol):
@@ -255,6 +265,10 @@ class Store(Protocol):
     @property
     def deleted(self) -> DeletedRecords:
         """The deleted instances whose data is kept."""
+
+    @property
+    def storage(self) -> StorageRecords:
+        """What databases occupy."""
 
     def transaction(self) -> AbstractAsyncContextManager[StateTransaction]:
         """Open a transaction.

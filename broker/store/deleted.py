@@ -124,7 +124,7 @@ class DeletedInstancesTransaction:
     async def add(self, deleted: DeletedInstance) -> None:
         """Insert one."""
         former = rows.instance_values(deleted.instance)
-        del former["status"]
+        del former["status"], former["storage"]
         values = {
             **former,
             "id": deleted.id,

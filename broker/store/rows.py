@@ -16,6 +16,7 @@ from broker.domain.operation import (
     OriginatingIdentity,
     UpdateTarget,
 )
+from broker.domain.storage import StorageState
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
@@ -63,6 +64,7 @@ def instance_values(instance: Instance) -> dict[str, Any]:
         "extensions": list(instance.extensions),
         "status": instance.status.value,
         "created_at": instance.created_at,
+        "storage": instance.storage.value,
     }
 
 
@@ -89,6 +91,8 @@ def to_instance(row: Row[Any], status: Status | None = None) -> Instance:
         tag_key_id=row.tag_key_id,
         extensions=tuple(row.extensions),
         status=status or Status(row.status),
+        # What it was is not kept with what was deleted: the next measurement finds out.
+        storage=StorageState.RELEASING if status else StorageState(row.storage),
         created_at=row.created_at,
     )
 

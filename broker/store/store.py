@@ -22,6 +22,7 @@ from broker.store.errors import (
 )
 from broker.store.migrate import head
 from broker.store.servers import ServerRecords
+from broker.store.storage import StorageRecords
 from broker.store.transaction import PostgresTransaction
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class PostgresStore:
     Attributes:
         servers: What is known about servers.
         deleted: The deleted instances whose data is kept.
+        storage: What databases occupy.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class PostgresStore:
         self._patience = patience
         self.servers = ServerRecords(self._execute, keys)
         self.deleted = DeletedInstances(self._execute)
+        self.storage = StorageRecords(self._execute)
 
     async def close(self) -> None:
         """Close all connections."""

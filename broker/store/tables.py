@@ -33,6 +33,7 @@ from broker.domain.database import Access
 from broker.domain.deleted import ATTACHED, Stage
 from broker.domain.instance import Status
 from broker.domain.operation import OperationKind, OperationState
+from broker.domain.storage import StorageState
 
 if TYPE_CHECKING:
     from enum import StrEnum
@@ -97,8 +98,10 @@ instances = Table(
     # The COMMENT on the database and its roles was made with this key: it must stay configured.
     Column("tag_key_id", Text, nullable=False),
     _moment("created_at"),
+    Column("storage", Text, nullable=False),
     PrimaryKeyConstraint("platform", "instance_id", name="instances_pkey"),
     _one_of("status", Status),
+    _one_of("storage", StorageState),
     *_short("platform", "instance_id", "service_id", "plan_id"),
     *_bounded("parameters", "context"),
     Index("instances_server_database", "server", "database", unique=True),
@@ -179,6 +182,24 @@ deleted_instances = Table(
         postgresql_where=text("attached IS NOT NULL"),
     ),
     Index("deleted_instances_due", "purge_at"),
+)
+
+# Apart from the instances, because it is written every minute.
+storage_use = Table(
+    "storage_use",
+    metadata,
+    Column("platform", Text, nullable=False),
+    Column("instance_id", Text, nullable=False),
+    Column("used", BigInteger, nullable=False),
+    _moment("measured_at"),
+    _moment("writes_allowed_until", nullable=True),
+    PrimaryKeyConstraint("platform", "instance_id", name="storage_use_pkey"),
+    ForeignKeyConstraint(
+        ["platform", "instance_id"],
+        [instances.c.platform, instances.c.instance_id],
+        name="storage_use_instance_fkey",
+        ondelete="CASCADE",
+    ),
 )
 
 _IN_PROGRESS = f"state = '{OperationState.IN_PROGRESS}'"

@@ -233,10 +233,11 @@ class Observer:
 
 
 def state_rows(dsn: str) -> dict[str, list[str]]:
-    """Return all rows of all state tables as text, by table."""
+    """Return all rows of all state tables as text, by table; measurements are taken at any time."""
     with psycopg.connect(dsn, autocommit=True) as state:
         tables = state.execute(
-            "SELECT tablename FROM pg_tables WHERE schemaname = 'pgbroker' ORDER BY 1"
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'pgbroker' "
+            "AND tablename <> 'storage_use' ORDER BY 1"
         ).fetchall()
         return {
             table: [

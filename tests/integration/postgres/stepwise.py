@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from broker.postgres.engine import PostgresEngine
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from broker.domain.database import DatabaseChange, DatabaseSpec, LoginSpec
     from broker.service.ports import DatabaseSession
@@ -47,6 +47,14 @@ class StepwiseEngine(PostgresEngine):
     async def drop_login(self, name: str, *, database: str, owner: str) -> None:
         """Revoke a login."""
         await self._alone(database, lambda session: session.drop_login(name, owner=owner))
+
+    async def forbid_writes(self, database: str, *, owner: str) -> None:
+        """Make a full database read-only."""
+        await self._alone(database, lambda session: session.forbid_writes(owner=owner))
+
+    async def allow_writes(self, logins: Collection[str], *, database: str, owner: str) -> None:
+        """Make it writable again."""
+        await self._alone(database, lambda session: session.allow_writes(logins, owner=owner))
 
     async def _alone(
         self, database: str, step: Callable[[DatabaseSession], Awaitable[None]]

@@ -157,6 +157,18 @@ class Tenant:
             )
         )
 
+    async def forbid_writes(self) -> None:
+        """Do what happens when the database is full."""
+        await self.engine.forbid_writes(self.spec.name, owner=self.spec.owner)
+
+    async def allow_writes(self) -> None:
+        """Do what happens when it is so no longer."""
+        await self.engine.allow_writes(
+            [login.name for login in self.logins if login.spec.access is Access.WRITE],
+            database=self.spec.name,
+            owner=self.spec.owner,
+        )
+
     async def deprovision(self) -> None:
         """Drop everything."""
         await self.engine.drop_database(self.spec, [login.name for login in self.logins])

@@ -1,0 +1,107 @@
+"""Looking at storage limits and steering them, for ``pgbroker storage``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from broker.bootstrap.commands import workplace
+from broker.bootstrap.upkeep import now, storage_upkeep
+from broker.domain.errors import NotFound
+from broker.domain.instance import InstanceKey
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime, timedelta
+
+    from broker.bootstrap.commands import Workplace
+    from broker.config import Settings
+
+Rows = list[dict[str, Any]]
+
+
+async def listed(settings: Settings) -> Rows:
+    """Return the last measurement of every instance, the fullest first."""
+    async with workplace(settings) as place:
+        return await _rows(place)
+
+
+async def checked(settings: Settings) -> Rows:
+    """Measure all databases and enforce their plans' limits now; return what ``listed`` does."""
+    async with workplace(settings) as place:
+        await storage_upkeep(settings, place.store, place.servers).run()
+        return await _rows(place)
+
+
+async def allowed(
+    settings: Settings, platform: str, instance_id: str, *, duration: timedelta
+) -> datetime:
+    """Let an instance write over its limit for some time, and return until when.
+
+    Raises:
+        NotFound: There is no such instance, or it was never measured.
+    """
+    async with workplace(settings) as place:
+        until = now() + duration
+        if not await place.store.storage.allow_writes(InstanceKey(platform, instance_id), until):
+            raise NotFound(
+                f"There is no service instance {instance_id!r} of the platform {platform!r} that "
+                "has been measured; `pgbroker storage list` shows those that have."
+            )
+        await storage_upkeep(settings, place.store, place.servers).run()
+        return until
+
+
+async def _rows(place: Workplace) -> Rows:
+    catalog = place.settings.catalog
+    found: Rows = []
+    for instance in await place.store.storage.ready():
+        plan = catalog.find_plan(instance.service_id, instance.plan_id)
+        use = instance.use
+        until = use.writes_allowed_until if use else None
+        found.append(
+            {
+                "platform": instance.key.platform,
+                "instance_id": instance.key.instance_id,
+                "plan": plan.name if plan else None,
+                "server": instance.server,
+                "database": instance.database,
+                "state": instance.storage.value,
+                "used_bytes": use.used if use else None,
+                "limit_bytes": plan.limits.storage if plan else None,
+                "measured_at": use.measured_at.isoformat() if use else None,
+                "writes_allowed_until": until.isoformat() if until and until > now() else None,
+            }
+        )
+    return sorted(found, key=_fullness, reverse=True)
+
+
+def _fullness(row: dict[str, Any]) -> float:
+    return (row["used_bytes"] or 0) / (row["limit_bytes"] or float("inf"))
+
+
+def table_of(rows: Sequence[dict[str, Any]]) -> Table:
+    """Return a table with a line for each instance."""
+    table = Table(
+        "platform", "instance", "plan", "server", "database", "state", box=None, pad_edge=False
+    )
+    for name in ("used", "limit"):
+        table.add_column(name, justify="right")
+    table.add_column("measured")
+    for row in rows:
+        state = row["state"]
+        if row["writes_allowed_until"]:
+            state = f"writes until {row['writes_allowed_until'][:19]}"
+        table.add_row(
+            row["platform"],
+            row["instance_id"],
+            row["plan"] or "(gone)",
+            row["server"],
+            row["database"],
+            f"[red]{state}[/]" if state == "full" else state,
+            "" if row["used_bytes"] is None else f"{row['used_bytes']:,}",
+            "" if row["limit_bytes"] is None else f"{row['limit_bytes']:,}",
+            "" if row["measured_at"] is None else row["measured_at"][:19],
+        )
+    return table

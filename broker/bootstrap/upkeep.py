@@ -1,0 +1,41 @@
+"""The periodic work, put together: for the worker, and for commands that do it at once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from broker.operations.jobs import Chore
+from broker.operations.quota import QuotaUpkeep
+
+if TYPE_CHECKING:
+    from broker.bootstrap.assembly import Wiring
+    from broker.config import Settings
+    from broker.providers.shared import SharedServers
+    from broker.store.store import PostgresStore
+
+
+def chores(settings: Settings, wiring: Wiring) -> tuple[Chore, ...]:
+    """Return the periodic work, done by one replica at a time."""
+
+    async def forget_operations() -> None:
+        await wiring.store.forget_operations(settings.keep_operations)
+
+    storage = storage_upkeep(settings, wiring.store, wiring.fleet.servers)
+    return (
+        Chore("forget_operations", "*/10 * * * *", forget_operations),
+        Chore("purge_deleted_instances", "* * * * *", wiring.purge.due),
+        Chore("enforce_storage_limits", "* * * * *", storage.run),
+    )
+
+
+def storage_upkeep(settings: Settings, store: PostgresStore, servers: SharedServers) -> QuotaUpkeep:
+    """Return what enforces the plans' storage limits."""
+    return QuotaUpkeep(
+        store=store, records=store.storage, servers=servers, catalog=settings.catalog, clock=now
+    )
+
+
+def now() -> datetime:
+    """Return the time (UTC)."""
+    return datetime.now(UTC)

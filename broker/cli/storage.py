@@ -1,0 +1,72 @@
+"""``pgbroker storage``."""
+
+import json as json_format
+import os
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from broker.cli.terminal import explained, out, run
+
+if TYPE_CHECKING:
+    from broker.config import Settings
+
+app = typer.Typer(
+    help="What the databases occupy, and the limits of their plans.", no_args_is_help=True
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@app.command("list")
+def storage_list(*, json: Json = False) -> None:
+    """Show what every database was last seen to occupy, the fullest first."""
+    from broker.bootstrap import storage  # noqa: PLC0415
+
+    _show(storage.listed(_settings()), as_json=json)
+
+
+@app.command("check")
+def storage_check(*, json: Json = False) -> None:
+    """Measure all databases and enforce the limits now, as the broker does every minute."""
+    from broker.bootstrap import storage  # noqa: PLC0415
+
+    _show(storage.checked(_settings()), as_json=json)
+
+
+@app.command("allow")
+def storage_allow(
+    platform: Annotated[str, typer.Argument(help="The platform's configured name.")],
+    instance: Annotated[str, typer.Argument(help="The platform's id of the service instance.")],
+    hours: Annotated[
+        float, typer.Option(help="For how long; 0 takes it back.", min=0, max=24 * 31)
+    ] = 1,
+) -> None:
+    """Let an instance write over its limit for some time, so that its user can clean up."""
+    from datetime import timedelta  # noqa: PLC0415
+
+    from broker.bootstrap import storage  # noqa: PLC0415
+
+    until = run(storage.allowed(_settings(), platform, instance, duration=timedelta(hours=hours)))
+    out.print(
+        f"{instance} may write until {until:%Y-%m-%d %H:%M} UTC, whatever it occupies.",
+        highlight=False,
+    )
+
+
+def _settings() -> "Settings":
+    from broker.config import load_settings  # noqa: PLC0415
+
+    with explained():
+        return load_settings(os.environ)
+
+
+def _show(work: Coroutine[object, object, list[dict[str, Any]]], *, as_json: bool) -> None:
+    from broker.bootstrap.storage import table_of  # noqa: PLC0415
+
+    rows = run(work)
+    if as_json:
+        out.print_json(json_format.dumps(rows))
+    else:
+        out.print(table_of(rows))

@@ -1,0 +1,163 @@
+"""Storage limits, enforced by the periodic work: measure, decide, tell the server.
+
+Belongs here: the order of things. That an instance is full is recorded before anything is done on
+its server, and that it is not only afterwards, so that whoever comes after a crash finds out what
+is left to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import structlog
+
+from broker.domain.database import Access
+from broker.domain.errors import BrokerError
+from broker.domain.instance import Instance, Status
+from broker.domain.storage import StorageState, StorageUse, next_state
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from broker.domain.catalog import Catalog
+    from broker.service.ports import Clock, DatabaseSession, Servers, Store
+    from broker.service.storage import StorageRecords, StoredInstance
+
+log = structlog.get_logger()
+
+
+class _Overtaken(Exception):
+    """Something else has changed the instance; the next measurement decides anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaUpkeep:
+    """Makes full databases read-only, and writable again; any replica may run it.
+
+    Attributes:
+        store: The state.
+        records: The measurements.
+        servers: For the engines.
+        catalog: For the limits.
+        clock: The time.
+    """
+
+    store: Store
+    records: StorageRecords
+    servers: Servers
+    catalog: Catalog
+    clock: Clock
+
+    async def run(self) -> None:
+        """Measure all databases, one query for each server, and enforce what follows."""
+        limited = any(
+            plan.limits.storage is not None
+            for offering in self.catalog.offerings
+            for plan in offering.plans
+        )
+        if not limited and not await self.records.anything_restricted():
+            return
+        instances = sorted(await self.records.ready(), key=lambda instance: instance.server)
+        # At once, so that a server that does not answer keeps nobody else's from being measured.
+        await asyncio.gather(
+            *(
+                self._enforce(server, tuple(group))
+                for server, group in groupby(instances, key=lambda instance: instance.server)
+            )
+        )
+
+    async def _enforce(self, server: str, instances: Sequence[StoredInstance]) -> None:
+        try:
+            sizes = await self.servers.engine(server).sizes()
+        except BrokerError as exc:
+            log.warning("storage not measured", server=server, reason=exc.description)
+            return
+        now = self.clock()
+        await self.records.record(server, sizes, now)
+        for instance in instances:
+            used = sizes.get(instance.database)
+            if used is None:
+                continue  # being made or dropped, or missing: none of this module's business
+            allowed = instance.use.writes_allowed_until if instance.use else None
+            use = StorageUse(used, now, allowed)
+            try:
+                await self._settle(instance, use)
+            except _Overtaken:
+                continue
+            except BrokerError as exc:
+                log.warning(
+                    "storage limit not enforced",
+                    platform=instance.key.platform,
+                    instance=instance.key.instance_id,
+                    reason=exc.description,
+                )
+
+    async def _settle(self, found: StoredInstance, use: StorageUse) -> None:
+        """Make one instance, and its server, what a measurement demands.
+
+        Raises:
+            _Overtaken: It has changed in the meantime.
+        """
+        plan = self.catalog.find_plan(found.service_id, found.plan_id)
+        limit = plan.limits.storage if plan else None
+        wanted = next_state(found.storage, use, limit=limit, now=use.measured_at)
+        if wanted is StorageState.WITHIN:
+            return
+        instance, writers = await self._record(found, wanted)
+        if wanted is not found.storage:
+            log.warning(
+                "database is full" if wanted is StorageState.FULL else "database is full no more",
+                platform=found.key.platform,
+                instance=found.key.instance_id,
+                server=found.server,
+                database=found.database,
+                used=use.used,
+                limit=limit,
+            )
+
+        async def confirm() -> None:
+            latest = await self.store.instance(instance.key)
+            if latest != instance:
+                raise _Overtaken
+
+        async def enforce(database: DatabaseSession) -> None:
+            if wanted is StorageState.FULL:
+                await database.forbid_writes(owner=instance.owner)
+            else:
+                await database.allow_writes(writers, owner=instance.owner)
+
+        engine = self.servers.engine(instance.server)
+        await engine.exclusively(instance.database, enforce, confirm=confirm)
+        if wanted is StorageState.RELEASING:
+            await self._record(replace(found, storage=wanted), StorageState.WITHIN)
+
+    async def _record(
+        self, found: StoredInstance, wanted: StorageState
+    ) -> tuple[Instance, Sequence[str]]:
+        """Write down what shall hold, and return the instance with its read-write logins.
+
+        Raises:
+            _Overtaken: It is not as it was found, or something is in progress on it that began
+                with what held before.
+        """
+        async with self.store.transaction() as state:
+            stored = await state.instance(found.key)
+            if (
+                stored is None
+                or stored.status is not Status.READY
+                or (stored.database, stored.plan_id, stored.storage)
+                != (found.database, found.plan_id, found.storage)
+            ):
+                raise _Overtaken
+            active = await state.active_operations(found.key)
+            # What a bind in progress lets in while the database is full, the next time puts right.
+            if any(o.binding_id is None or wanted is not StorageState.FULL for o in active):
+                raise _Overtaken
+            instance = replace(stored, storage=wanted)
+            if instance != stored:
+                await state.save_instance(instance)
+            bindings = await state.bindings(found.key)
+        return instance, [b.login for b in bindings if b.access is Access.WRITE]
