@@ -82,26 +82,26 @@ def _fullness(row: dict[str, Any]) -> float:
 
 
 def table_of(rows: Sequence[dict[str, Any]]) -> Table:
-    """Return a table with a line for each instance."""
-    table = Table(
-        "platform", "instance", "plan", "server", "database", "state", box=None, pad_edge=False
-    )
+    """Return a table with a line for each instance; the JSON has more."""
+    table = Table("platform", "plan", "state", box=None, pad_edge=False)
     for name in ("used", "limit"):
         table.add_column(name, justify="right")
-    table.add_column("measured")
+    # Whole on any terminal: it is what `storage allow` takes.
+    table.add_column("instance", overflow="fold")
     for row in rows:
-        state = row["state"]
+        state = f"[red]{row['state']}[/]" if row["state"] == "full" else row["state"]
         if row["writes_allowed_until"]:
-            state = f"writes until {row['writes_allowed_until'][:19]}"
+            state = f"writes until {row['writes_allowed_until'][:16]}"
         table.add_row(
             row["platform"],
-            row["instance_id"],
             row["plan"] or "(gone)",
-            row["server"],
-            row["database"],
-            f"[red]{state}[/]" if state == "full" else state,
-            "" if row["used_bytes"] is None else f"{row['used_bytes']:,}",
-            "" if row["limit_bytes"] is None else f"{row['limit_bytes']:,}",
-            "" if row["measured_at"] is None else row["measured_at"][:19],
+            state,
+            _mebibytes(row["used_bytes"]),
+            _mebibytes(row["limit_bytes"]),
+            row["instance_id"],
         )
     return table
+
+
+def _mebibytes(size: int | None) -> str:
+    return "" if size is None else f"{size / 1024**2:,.0f} MiB"

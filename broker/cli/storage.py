@@ -56,8 +56,10 @@ def storage_allow(
 
 
 def _settings() -> "Settings":
+    from broker.bootstrap.logs import configure_logging  # noqa: PLC0415
     from broker.config import load_settings  # noqa: PLC0415
 
+    configure_logging(log_format="console", level="warning")
     with explained():
         return load_settings(os.environ)
 

@@ -20,7 +20,7 @@ from broker.postgres.databases import existing
 from broker.postgres.logins import let_read
 from broker.postgres.membership import join_owners
 from broker.postgres.retire import reassign_in_batches
-from broker.postgres.sessions import end_sessions, insist
+from broker.postgres.sessions import end_until_gone, insist
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
     from psycopg.sql import Composed
 
-    from broker.postgres.connections import Connections, Hold
+    from broker.postgres.connections import Connections
+    from broker.postgres.hold import Hold
 
 BATCH = 100
 """Statements in one transaction: each object takes a place in the server's lock table."""
@@ -133,11 +134,7 @@ async def _end_sessions(hold: Hold, oids: Sequence[int] | None = None) -> None:
     )
     pids = [pid for (pid,) in await cursor.fetchall()]
     if pids:
-        await end_sessions(
-            hold.connection,
-            quota_statements.END_SESSIONS,
-            {"database": hold.database, "pids": pids},
-        )
+        await end_until_gone(hold, quota_statements.end_sessions(hold.database, pids))
 
 
 async def _withdraw(

@@ -6,7 +6,12 @@ come quoted from the server.
 
 from __future__ import annotations
 
-from psycopg.sql import SQL
+from typing import TYPE_CHECKING
+
+from psycopg.sql import SQL, Composed, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SIZES = SQL("""
 SELECT d.datname::pg_catalog.text, pg_catalog.pg_database_size(d.oid)
@@ -39,13 +44,6 @@ AND (a.usesysid = ANY (%(oids)s::pg_catalog.oid[]) OR %(oids)s::pg_catalog.oid[]
 AND pg_catalog.shobj_description(a.usesysid, 'pg_authid') LIKE 'pgbroker:%%'
 """)
 """List the sessions of tenants in a database, or those of some logins."""
-
-END_SESSIONS = SQL("""
-SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(a.pid))
-FROM pg_catalog.pg_stat_activity AS a
-WHERE a.pid = ANY (%(pids)s) AND a.datname = %(database)s
-""")
-"""Disconnect sessions."""
 
 OWNERS = SQL("""
 SELECT r.rolname::pg_catalog.text, r.oid::pg_catalog.int8
@@ -124,3 +122,11 @@ LEFT JOIN pg_catalog.pg_roles AS g ON g.oid = s.grantee
 WHERE g.rolname IS DISTINCT FROM CURRENT_USER
 """)
 """Write the statements that withdraw what others than owners may write, or create in schemas."""
+
+
+def end_sessions(database: str, pids: Sequence[int]) -> Composed:
+    """Disconnect sessions of a database."""
+    return SQL(
+        "SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(a.pid)) "
+        "FROM pg_catalog.pg_stat_activity AS a WHERE a.datname = {} AND a.pid = ANY ({})"
+    ).format(Literal(database), Literal(list(pids)))

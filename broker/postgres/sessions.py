@@ -47,10 +47,19 @@ async def end_sessions(hold: Hold, roles: Sequence[int]) -> None:
     Raises:
         TemporaryFailure: Some are still there after ``END_WITHIN`` seconds.
     """
-    await _until_none(hold, sql.END_SESSIONS(list(roles), hold.database))
+    await end_until_gone(hold, sql.END_SESSIONS(list(roles), hold.database))
 
 
-async def _until_none(hold: Hold, statement: Composed) -> None:
+async def end_until_gone(hold: Hold, statement: Composed) -> None:
+    """Disconnect sessions, again and again, until the statement finds none any more.
+
+    Args:
+        hold: The lock of a database.
+        statement: Disconnects them, and returns how many it found.
+
+    Raises:
+        TemporaryFailure: Some are still there after ``END_WITHIN`` seconds.
+    """
     pause = FIRST_PAUSE
     deadline = asyncio.get_running_loop().time() + END_WITHIN
     while True:
@@ -71,7 +80,7 @@ async def end_everybody(hold: Hold) -> None:
     Raises:
         TemporaryFailure: Some are still there after ``END_WITHIN`` seconds.
     """
-    await _until_none(hold, retention_statements.end_in_database(hold.database))
+    await end_until_gone(hold, retention_statements.end_in_database(hold.database))
 
 
 async def insist(

@@ -20,6 +20,7 @@ from broker.domain.errors import Unprocessable, UpdateRefused
 from broker.domain.instance import InstanceKey, Status
 from broker.domain.names import retained_name
 from broker.domain.parameters import InstanceParameters, provision_extensions
+from broker.domain.storage import StorageState
 
 if TYPE_CHECKING:
     from broker.domain.catalog import Plan
@@ -150,6 +151,8 @@ async def attach(
     Returns:
         The work with the deleted instance; ``None`` when the instance's id is taken by then.
     """
+    # Whether it was full when it was deleted is not known here; a measurement finds out.
+    work = replace(work, instance=replace(work.instance, storage=StorageState.RELEASING))
     if not await state.record(work.operation, work.instance, lease=broker.lease):
         return None
     restoring = deleted.moved(Stage.RESTORING, attached=work.instance.key.instance_id)

@@ -51,8 +51,8 @@ _measured = (
     func.unnest(
         bindparam("databases", type_=ARRAY(Text)), bindparam("sizes", type_=ARRAY(BigInteger))
     )
-    .table_valued("database", "used")
-    .alias("measured")
+    .table_valued("database", "used", name="measured")
+    .render_derived()
 )
 _new = insert(storage_use).from_select(
     ["platform", "instance_id", "used", "measured_at"],
