@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from broker.bootstrap.commands import workplace
+from broker.bootstrap.fleet import operated
 from broker.bootstrap.upkeep import now, storage_upkeep
 from broker.domain.errors import NotFound
 from broker.domain.instance import InstanceKey
@@ -15,23 +15,24 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, timedelta
 
-    from broker.bootstrap.commands import Workplace
     from broker.config import Settings
+    from broker.domain.catalog import Catalog
+    from broker.store.store import PostgresStore
 
 Rows = list[dict[str, Any]]
 
 
 async def listed(settings: Settings) -> Rows:
     """Return the last measurement of every instance, the fullest first."""
-    async with workplace(settings) as place:
-        return await _rows(place)
+    async with operated(settings) as (_, store):
+        return await _rows(settings.catalog, store)
 
 
 async def checked(settings: Settings) -> Rows:
     """Measure all databases and enforce their plans' limits now; return what ``listed`` does."""
-    async with workplace(settings) as place:
-        await storage_upkeep(settings, place.store, place.servers).run()
-        return await _rows(place)
+    async with operated(settings) as (fleet, store):
+        await storage_upkeep(settings, store, fleet.servers).run()
+        return await _rows(settings.catalog, store)
 
 
 async def allowed(
@@ -42,21 +43,20 @@ async def allowed(
     Raises:
         NotFound: There is no such instance, or it was never measured.
     """
-    async with workplace(settings) as place:
+    async with operated(settings) as (fleet, store):
         until = now() + duration
-        if not await place.store.storage.allow_writes(InstanceKey(platform, instance_id), until):
+        if not await store.storage.allow_writes(InstanceKey(platform, instance_id), until):
             raise NotFound(
                 f"There is no service instance {instance_id!r} of the platform {platform!r} that "
                 "has been measured; `pgbroker storage list` shows those that have."
             )
-        await storage_upkeep(settings, place.store, place.servers).run()
+        await storage_upkeep(settings, store, fleet.servers).run()
         return until
 
 
-async def _rows(place: Workplace) -> Rows:
-    catalog = place.settings.catalog
+async def _rows(catalog: Catalog, store: PostgresStore) -> Rows:
     found: Rows = []
-    for instance in await place.store.storage.ready():
+    for instance in await store.storage.ready():
         plan = catalog.find_plan(instance.service_id, instance.plan_id)
         use = instance.use
         until = use.writes_allowed_until if use else None

@@ -73,6 +73,15 @@ class WatchedEngine:
         async with self._watched():
             return await self._engine.database_size(database)
 
+    async def sizes(self) -> dict[str, int]:
+        """Return the bytes that each database occupies, see ``Engine.sizes``.
+
+        Raises:
+            ServerAway: The server was away before.
+        """
+        async with self._watched():
+            return await self._engine.sizes()
+
     async def vitals(self) -> Vitals:
         """Ask the server how it is.
 
