@@ -99,12 +99,10 @@ def test_a_delete_has_to_name_service_and_plan(
         assert refused.json()["description"]
 
 
-def test_a_delete_may_name_a_plan_the_instance_never_got(
-    kubernetes: Platform, existing: tuple[str, str]
-) -> None:
+def test_a_delete_may_name_a_plan_the_instance_never_got(kubernetes: Platform) -> None:
     """A platform whose change of plan was refused deletes with the plan that it wanted."""
     wanted = {"service_id": SERVICE, "plan_id": BIG}
-    instance, binding = existing
+    instance, binding, _ = kubernetes.bound()
     assert kubernetes.http.delete(path(instance, binding), params=wanted).status_code == 200
     assert kubernetes.http.delete(path(instance), params=wanted).status_code == 200
 
