@@ -91,8 +91,8 @@ def to_instance(row: Row[Any], status: Status | None = None) -> Instance:
         tag_key_id=row.tag_key_id,
         extensions=tuple(row.extensions),
         status=status or Status(row.status),
-        # What it was is not kept with what was deleted: the next measurement finds out.
-        storage=StorageState.RELEASING if status else StorageState(row.storage),
+        # Not kept with what was deleted: all its logins are gone.
+        storage=StorageState.WITHIN if status else StorageState(row.storage),
         created_at=row.created_at,
     )
 
