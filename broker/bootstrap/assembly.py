@@ -112,7 +112,7 @@ def wire(settings: Settings) -> Wiring:
     """Put together what carries out verbs."""
     keys = KeyRing([(key.id, key.key) for key in settings.encryption_keys])
     store = PostgresStore(settings.state_dsn.reveal(), keys)
-    fleet = Fleet.of(settings)
+    fleet = Fleet.of(settings, store.servers)
     tags = EncryptedTags(keys)
     runner = OperationRunner(
         store=store,
@@ -156,7 +156,7 @@ def assemble(settings: Settings) -> Assembly:
         async with wiring.opened(), AsyncExitStack() as stack:
             await stack.enter_async_context(wiring.fleet.watched())
             # Beside everything else: a server that does not answer delays nobody's requests.
-            looking = asyncio.create_task(log_findings(settings.servers))
+            looking = asyncio.create_task(log_findings(settings.servers, store.servers))
             stack.callback(looking.cancel)
             async with worker.running():
                 yield

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from broker.bootstrap.assembly import assemble
+from broker.bootstrap.private_file import write_private
 from broker.bootstrap.server import listen, serve
 from broker.config import load_settings
 from broker.embedded import EmbeddedPostgres
@@ -118,7 +118,7 @@ def _environment(
     if postgres.ca_certificate is not None:
         server["ca_certificate"] = postgres.ca_certificate
     servers_file = postgres.data_directory / "servers.yaml"
-    _write_private(servers_file, json.dumps({"servers": [server]}, indent=2))
+    write_private(servers_file, json.dumps({"servers": [server]}, indent=2))
     ours = {
         _STATE_DSN: dsn,
         "PGBROKER_SERVERS_FILE": str(servers_file),
@@ -142,18 +142,6 @@ def _generated_secrets(data_directory: Path) -> dict[str, str]:
             "role_password": secrets.token_urlsafe(_PASSWORD_BYTES),
             "encryption_key": f"dev:{key}",
         }
-        _write_private(file, json.dumps(generated, indent=2))
+        write_private(file, json.dumps(generated, indent=2))
     kept: dict[str, str] = json.loads(file.read_text("utf-8"))
     return kept
-
-
-def _write_private(file: Path, text: str) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
-    draft = file.with_suffix(".draft")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(file)

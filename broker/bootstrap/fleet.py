@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from broker.domain.database import Endpoint
 from broker.domain.placement import Capacity
+from broker.postgres.admin_login import AdminLogin
 from broker.postgres.engine import PostgresEngine
 from broker.providers.shared import SharedServer, SharedServers
 from broker.store.encryption import KeyRing
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from broker.config import ServerSettings, Settings
+    from broker.domain.credentials import Secret
+    from broker.store.servers import ServerRecords
 
 LOOK_EVERY = 10.0
 """Seconds after which a serving process asks every server again how it is."""
@@ -36,11 +40,19 @@ class Fleet:
     engines: tuple[PostgresEngine, ...]
 
     @classmethod
-    def of(cls, settings: Settings) -> Fleet:
-        """Put the servers together; nothing is connected yet."""
+    def of(cls, settings: Settings, records: ServerRecords) -> Fleet:
+        """Put the servers together; nothing is connected yet.
+
+        Args:
+            settings: Of the broker.
+            records: What the passwords of the broker's roles were changed to.
+        """
         engines = tuple(
             PostgresEngine(
-                server.name, server.admin_dsn.reveal(), pool_size=settings.server_connections
+                server.name,
+                server.admin_dsn.reveal(),
+                pool_size=settings.server_connections,
+                stored_passwords=partial(stored_passwords, records, server.name),
             )
             for server in settings.servers
         )
@@ -79,9 +91,22 @@ async def operated(settings: Settings) -> AsyncIterator[tuple[Fleet, PostgresSto
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
         await store.check()
-        fleet = Fleet.of(settings)
+        fleet = Fleet.of(settings, store.servers)
         await stack.enter_async_context(fleet.opened())
         yield fleet, store
+
+
+def admin_login(server: ServerSettings, records: ServerRecords) -> AdminLogin:
+    """Return how the broker's role logs in to a server, whatever its password is by now."""
+    return AdminLogin(
+        server.name, server.admin_dsn.reveal(), partial(stored_passwords, records, server.name)
+    )
+
+
+async def stored_passwords(records: ServerRecords, server: str, role: str) -> list[Secret]:
+    """Read what a role's password was changed to, what it surely was changed to first."""
+    recorded = await records.passwords(server, role)
+    return [p.secret for p in sorted(recorded, key=lambda p: not p.confirmed)]
 
 
 def _shared_server(server: ServerSettings, engine: PostgresEngine) -> SharedServer:

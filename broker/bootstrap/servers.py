@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 from rich.table import Table
 
+from broker.bootstrap.fleet import admin_login
 from broker.domain.errors import BrokerError, NotFound
 from broker.postgres.prepare import Finding, check, prepare_for
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from broker.config import ServerSettings
+    from broker.postgres.admin_login import AdminLogin
+    from broker.store.servers import ServerRecords
 
 log = structlog.get_logger()
 
@@ -39,13 +42,13 @@ class Report:
 
 
 async def check_all(servers: Sequence[ServerSettings]) -> list[Report]:
-    """Look at all servers at once, each as the broker's own role."""
+    """Look at all servers at once, each as its connection string says."""
     return await asyncio.gather(*map(_check, servers))
 
 
-async def _check(server: ServerSettings) -> Report:
+async def _check(server: ServerSettings, login: AdminLogin | None = None) -> Report:
     try:
-        return Report(server.name, tuple(await check(server.admin_dsn.reveal())))
+        return Report(server.name, tuple(await check(server.admin_dsn.reveal(), login=login)))
     except BrokerError as exc:
         unreachable = Finding(
             subject="connection",
@@ -56,9 +59,15 @@ async def _check(server: ServerSettings) -> Report:
         return Report(server.name, (unreachable,))
 
 
-async def log_findings(servers: Sequence[ServerSettings]) -> None:
-    """Look at all servers and log what an operator should know, at every start."""
-    for report in await check_all(servers):
+async def log_findings(servers: Sequence[ServerSettings], records: ServerRecords) -> None:
+    """Look at all servers and log what an operator should know, at every start.
+
+    Args:
+        servers: The configured ones.
+        records: What the passwords of the broker's roles were changed to.
+    """
+    looks = (_check(server, admin_login(server, records)) for server in servers)
+    for report in await asyncio.gather(*looks):
         for finding in report.findings:
             write = log.error if finding.severity == "error" else log.warning
             write(

@@ -69,6 +69,26 @@ def servers_drain_plan(name: Name, as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command("rotate-admin")
+def servers_rotate_admin(
+    name: Name,
+    dsn_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--write-dsn", help="Write the new connection string here, for its owner's eyes only."
+        ),
+    ] = None,
+) -> None:
+    """Give the broker's own role a new password; every running replica finds it by itself."""
+    from broker.bootstrap.admin_rotation import rotate  # noqa: PLC0415
+
+    run(rotate(_settings(), name, dsn_file=dsn_file))
+    out.print(f"The broker's role on {name} has a new password.", highlight=False)
+    if dsn_file is None:
+        hint = "The servers file still has the first one: see docs/operations.md."
+        out.print(hint, highlight=False)
+
+
 @app.command("check")
 def servers_check(
     file: Annotated[Path, typer.Argument(envvar="PGBROKER_SERVERS_FILE", help="A servers file.")],

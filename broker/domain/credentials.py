@@ -50,6 +50,21 @@ class LoginSecret:
     verifier: Secret
 
 
+@dataclass(frozen=True, slots=True)
+class AdminPassword:
+    """A password that the broker's own role on a server has, or may have.
+
+    Attributes:
+        version: The newest is the greatest.
+        secret: The password.
+        confirmed: Whether the broker has logged in with it since it was changed to it.
+    """
+
+    version: int
+    secret: Secret
+    confirmed: bool
+
+
 def generate_login_secret() -> LoginSecret:
     """Draw a new password from the operating system's generator and derive its verifier."""
     password = "".join(secrets.choice(PASSWORD_ALPHABET) for _ in range(PASSWORD_LENGTH))

@@ -18,6 +18,8 @@ from broker.postgres.connections import connect_once
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from broker.postgres.admin_login import AdminLogin
+
 OLDEST, NEWEST = 14, 18
 """The major versions the broker is tested on."""
 
@@ -42,11 +44,12 @@ class Finding:
     remedy: str
 
 
-async def check(dsn: str) -> list[Finding]:
+async def check(dsn: str, *, login: AdminLogin | None = None) -> list[Finding]:
     """Look at a server with the eyes of the broker's own role and say what is missing.
 
     Args:
         dsn: libpq connection string of the broker's role, to its maintenance database.
+        login: Whose connection string it is, if its password may have changed.
 
     Returns:
         Errors first. An empty list means that there is nothing to do.
@@ -56,7 +59,7 @@ async def check(dsn: str) -> list[Finding]:
     """
     try:
         async with (
-            await connect_once(dsn) as connection,
+            await connect_once(dsn, login=login) as connection,
             connection.cursor(row_factory=class_row(_Server)) as cursor,
         ):
             version = connection.info.server_version // 10_000

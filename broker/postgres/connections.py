@@ -19,6 +19,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from broker.domain.names import owner_name
 from broker.postgres import look_statements as looks
 from broker.postgres import revocation_statements, server_statements, statements
+from broker.postgres.admin_login import AdminLogin, StoredPasswords
 from broker.postgres.errors import closed, unavailable
 from broker.postgres.facts import Facts
 from broker.postgres.hold import Hold, lock_and_look
@@ -74,11 +75,19 @@ class Connections:
         dsn: libpq connection string of the broker's role, to its maintenance database. Must not
             lead through a pooler in transaction mode: locks belong to sessions.
         pool_size: How many databases can be worked on at once.
+        stored_passwords: Reads what the role's password was changed to, see ``AdminLogin``.
     """
 
-    def __init__(self, server: str, dsn: str, *, pool_size: int) -> None:
+    def __init__(
+        self,
+        server: str,
+        dsn: str,
+        *,
+        pool_size: int,
+        stored_passwords: StoredPasswords | None = None,
+    ) -> None:
         self._server = server
-        self._dsn = dsn
+        self._login = AdminLogin(server, dsn, stored_passwords)
         self._facts: Facts | None = None
         self._pool: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
             _conninfo(
@@ -86,6 +95,7 @@ class Connections:
                 statement_timeout=f"{MAINTENANCE_STATEMENT_TIMEOUT}s",
                 plan_cache_mode="force_generic_plan",
             ),
+            connection_class=self._login.sessions(),
             # What is worth it is prepared at once (``Prepared``).
             kwargs={"autocommit": True, "prepare_threshold": None},
             min_size=0,
@@ -163,7 +173,7 @@ class Connections:
         Raises:
             psycopg.OperationalError: The server is down, or will not let us in.
         """
-        return await connect_once(self._dsn, database)
+        return await connect_once(self._login.dsn, database, login=self._login)
 
     @asynccontextmanager
     async def tenant(
@@ -221,7 +231,11 @@ class Connections:
 
 
 async def connect_once(
-    dsn: str, dbname: str | None = None, *, statement_timeout: int = TENANT_STATEMENT_TIMEOUT
+    dsn: str,
+    dbname: str | None = None,
+    *,
+    statement_timeout: int = TENANT_STATEMENT_TIMEOUT,
+    login: AdminLogin | None = None,
 ) -> AsyncConnection:
     """Make one connection, in autocommit mode, with the settings every session of ours has.
 
@@ -229,21 +243,26 @@ async def connect_once(
         dsn: libpq connection string.
         dbname: Another database than the one it names.
         statement_timeout: Seconds.
+        login: Whose connection string it is, if its password may have changed.
 
     Raises:
         psycopg.OperationalError: The server is down, or will not let us in.
     """
     idle = f"{IDLE_TIMEOUT}s"
-    return await AsyncConnection.connect(
-        _conninfo(
-            dsn,
-            dbname,
-            statement_timeout=f"{statement_timeout}s",
-            idle_session_timeout=idle,
-            idle_in_transaction_session_timeout=idle,
-        ),
-        autocommit=True,
+    conninfo = _conninfo(
+        dsn,
+        dbname,
+        statement_timeout=f"{statement_timeout}s",
+        idle_session_timeout=idle,
+        idle_in_transaction_session_timeout=idle,
     )
+
+    async def attempt(conninfo: str) -> AsyncConnection:
+        return await AsyncConnection.connect(conninfo, autocommit=True)
+
+    if login is None:
+        return await attempt(conninfo)
+    return await login.through(conninfo, attempt, thorough=dbname is None)
 
 
 def _conninfo(dsn: str, dbname: str | None = None, **settings: str) -> str:

@@ -23,6 +23,7 @@ from broker.postgres.exclusive import Activity, ExclusiveSession
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from broker.postgres.admin_login import StoredPasswords
     from broker.service.ports import DatabaseSession
 
 log = structlog.get_logger()
@@ -49,11 +50,21 @@ class PostgresEngine:
         name: The server's configured name: what errors call it.
         dsn: libpq connection string of the broker's role, to its maintenance database.
         pool_size: How many databases are worked on at once.
+        stored_passwords: Reads what the role's password was changed to, see ``AdminLogin``.
     """
 
-    def __init__(self, name: str, dsn: str, *, pool_size: int = 8) -> None:
+    def __init__(
+        self,
+        name: str,
+        dsn: str,
+        *,
+        pool_size: int = 8,
+        stored_passwords: StoredPasswords | None = None,
+    ) -> None:
         self._name = name
-        self._connections = Connections(name, dsn, pool_size=pool_size)
+        self._connections = Connections(
+            name, dsn, pool_size=pool_size, stored_passwords=stored_passwords
+        )
 
     def __repr__(self) -> str:
         return f"PostgresEngine({self._name!r})"

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from broker.domain.credentials import Secret
+from broker.domain.credentials import AdminPassword, Secret
 from broker.domain.operation import OperationKind, OperationState
 from broker.domain.placement import Occupancy, Placed
 from broker.store import rows
@@ -166,21 +166,6 @@ class Cordon:
     server: str
     reason: str | None
     since: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class AdminPassword:
-    """A password that the broker's role on a server has, or may have.
-
-    Attributes:
-        version: The newest is the greatest.
-        secret: The password.
-        confirmed: Whether the broker has logged in with it.
-    """
-
-    version: int
-    secret: Secret
-    confirmed: bool
 
 
 def occupancy(found: CursorResult[Any]) -> Occupancy:
