@@ -156,7 +156,7 @@ def assemble(settings: Settings) -> Assembly:
         async with wiring.opened(), AsyncExitStack() as stack:
             await stack.enter_async_context(wiring.fleet.watched())
             # Beside everything else: a server that does not answer delays nobody's requests.
-            looking = asyncio.create_task(log_findings(settings.servers, store.servers))
+            looking = asyncio.create_task(log_findings(settings.servers, wiring.store.servers))
             stack.callback(looking.cancel)
             async with worker.running():
                 yield

@@ -130,8 +130,11 @@ class SharedServers:
         return engine.last_vitals if engine is not None and engine.reachable else None
 
     def serves(self, plan: Plan, server: str) -> bool:
-        """Tell whether a server is one of the plan's pool."""
-        return any(member.name == server for member in self._pool(plan.pool))
+        """Tell whether a server is one of the plan's pool, with the labels it requires."""
+        return any(
+            member.name == server and placement.has_labels(member.labels, plan)
+            for member in self._pool(plan.pool)
+        )
 
     def engine(self, server: str) -> WatchedEngine:
         """Return the engine of a server.

@@ -46,10 +46,8 @@ def test_passwords_rotate_while_requests_are_served(
         def use() -> None:
             with Platform(broker.url, (USERNAME, PASSWORD)) as platform:
                 while not rotated.is_set():
-                    instance = new_id()
-                    statuses.append(
-                        platform.provision(instance, PLAN["plan_id"], **PLAN).status_code
-                    )
+                    answer = platform.provision(new_id(), PLAN["plan_id"], **PLAN)
+                    statuses.append(answer.status_code)
 
         user = threading.Thread(target=use)
         user.start()
