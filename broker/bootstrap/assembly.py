@@ -16,7 +16,7 @@ from broker.api.catalog import CatalogDocument
 from broker.api.parameters import check_parameters
 from broker.bootstrap.fleet import Fleet
 from broker.bootstrap.servers import log_findings
-from broker.bootstrap.upkeep import chores, now
+from broker.bootstrap.upkeep import chores, now, warm_stock
 from broker.operations.jobs import Worker
 from broker.operations.purge import Purge
 from broker.operations.runner import OperationRunner
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from broker.config import Settings
+    from broker.operations.warm import WarmStock
 
 log = structlog.get_logger()
 
@@ -88,6 +89,7 @@ class Wiring:
         runner: Carries out recorded operations.
         purge: Drops what is kept of deleted instances.
         fleet: The servers.
+        stock: Keeps the warm stock.
     """
 
     broker: Broker
@@ -95,6 +97,7 @@ class Wiring:
     runner: OperationRunner
     purge: Purge
     fleet: Fleet
+    stock: WarmStock
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -114,6 +117,7 @@ def wire(settings: Settings) -> Wiring:
     store = PostgresStore(settings.state_dsn.reveal(), keys)
     fleet = Fleet.of(settings, store.servers)
     tags = EncryptedTags(keys)
+    stock = warm_stock(settings, store, fleet.servers)
     runner = OperationRunner(
         store=store,
         servers=fleet.servers,
@@ -133,8 +137,9 @@ def wire(settings: Settings) -> Wiring:
         window=settings.sync_window,
         lease=settings.lease,
         tag_key_id=keys.ids[0],
+        stock_claimed=stock.claimed,
     )
-    return Wiring(broker, store, runner, Purge(broker, tags), fleet)
+    return Wiring(broker, store, runner, Purge(broker, tags), fleet, stock)
 
 
 def assemble(settings: Settings) -> Assembly:
@@ -158,7 +163,7 @@ def assemble(settings: Settings) -> Assembly:
             # Beside everything else: a server that does not answer delays nobody's requests.
             looking = asyncio.create_task(log_findings(settings.servers, wiring.store.servers))
             stack.callback(looking.cancel)
-            async with worker.running():
+            async with worker.running(), wiring.stock.kept():
                 yield
 
     app = create_app(

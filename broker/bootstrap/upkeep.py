@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 from broker.operations.jobs import Chore
 from broker.operations.quota import QuotaUpkeep
+from broker.operations.warm import WarmStock
+from broker.store.encryption import KeyRing
+from broker.store.tags import EncryptedTags
 
 if TYPE_CHECKING:
     from broker.bootstrap.assembly import Wiring
@@ -26,6 +29,7 @@ def chores(settings: Settings, wiring: Wiring) -> tuple[Chore, ...]:
         Chore("forget_operations", "*/10 * * * *", forget_operations),
         Chore("purge_deleted_instances", "* * * * *", wiring.purge.due),
         Chore("enforce_storage_limits", "* * * * *", storage.run),
+        Chore("keep_warm_stock", "* * * * * */20", wiring.stock.keep),
     )
 
 
@@ -33,6 +37,18 @@ def storage_upkeep(settings: Settings, store: PostgresStore, servers: SharedServ
     """Return what enforces the plans' storage limits."""
     return QuotaUpkeep(
         store=store, records=store.storage, servers=servers, catalog=settings.catalog, clock=now
+    )
+
+
+def warm_stock(settings: Settings, store: PostgresStore, servers: SharedServers) -> WarmStock:
+    """Return what keeps databases ready."""
+    keys = KeyRing([(key.id, key.key) for key in settings.encryption_keys])
+    return WarmStock(
+        store=store,
+        servers=servers,
+        catalog=settings.catalog,
+        tags=EncryptedTags(keys),
+        tag_key_id=keys.ids[0],
     )
 
 

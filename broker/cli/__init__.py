@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from broker import __version__
-from broker.cli import catalog, instances, servers, serving, smoking, state, storage
+from broker.cli import catalog, instances, servers, serving, smoking, state, storage, warm
 from broker.cli.terminal import out
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.add_typer(catalog.app, name="catalog")
 app.add_typer(instances.app, name="instances")
 app.add_typer(servers.app, name="servers")
 app.add_typer(storage.app, name="storage")
+app.add_typer(warm.app, name="warm")
 
 
 def _version(asked: bool) -> None:

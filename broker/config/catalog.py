@@ -112,6 +112,7 @@ def _plan(data: dict[str, Any], *, bindable: bool, restorable: bool) -> Plan:
         provider=data.get("provider", "shared"),
         pool=data.get("pool", "default"),
         server_labels=data.get("server_labels", {}),
+        warm=data.get("warm", 0),
         update_to=tuple(data.get("update_to", ())),
         deleted_retention=_duration(data.get("deleted_retention")),
         asynchronous=data.get("asynchronous", False),

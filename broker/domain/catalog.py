@@ -75,6 +75,7 @@ class Plan:
         provider: Where the server comes from (``shared``).
         pool: The server pool, for the provider ``shared``.
         server_labels: Labels that a server of the pool must have, with their values.
+        warm: How many databases each server keeps ready for new instances.
         update_to: Names of the plans an instance may move to.
         deleted_retention: How long the database of a deleted instance is kept; ``None`` drops it
             with the instance.
@@ -98,6 +99,7 @@ class Plan:
     provider: str = "shared"
     pool: str = "default"
     server_labels: Mapping[str, str] = field(default_factory=dict)
+    warm: int = 0
     update_to: tuple[str, ...] = ()
     deleted_retention: timedelta | None = None
     asynchronous: bool = False

@@ -83,6 +83,7 @@ class DatabaseSpec:
         tag: What ``COMMENT ON`` the database and its roles says; opaque to other tenants.
         limits: The plan's limits.
         extensions: Extensions to have, by name.
+        added_extensions: Those of the extensions that databases of its plan do not have anyway.
         options: How to create it.
         record: What its instance is, sealed: follows the tag in the comment on the owner role, for
             a broker whose state was lost. Of no consequence where the database is dropped.
@@ -93,6 +94,7 @@ class DatabaseSpec:
     tag: str
     limits: Limits
     extensions: tuple[str, ...] = ()
+    added_extensions: tuple[str, ...] = ()
     options: DatabaseOptions = field(default_factory=DatabaseOptions)
     record: str | None = None
 

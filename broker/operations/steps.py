@@ -21,6 +21,7 @@ from broker.domain.names import retained_name
 from broker.domain.operation import OperationKind
 from broker.domain.parameters import InstanceParameters
 from broker.domain.storage import StorageState
+from broker.domain.warm import warm_key
 from broker.operations.outcomes import updated
 
 if TYPE_CHECKING:
@@ -78,9 +79,15 @@ def steps_of(work: Work, *, catalog: Catalog, tags: Tags) -> tuple[Step, ...]:
 
 
 def _provision(instance: Instance, plan: Plan, tags: Tags) -> tuple[Step, ...]:
-    """Roles, then a database nobody can reach, then the fence, then the way in."""
+    """Roles, then a database nobody can reach, then the fence, then the way in.
+
+    All of it is there already when the instance has claimed a database of the warm stock. That is
+    seen by its tag and not recorded: repeated after a crash, the steps find what was adopted, too.
+    """
     spec = _database_spec(instance, plan.limits, tags)
+    stock_tag = _stock_tag(instance, tags)
     return (
+        Step("adopt_database", lambda database: database.adopt_database(spec, stock_tag)),
         Step("ensure_roles", lambda database: database.ensure_roles(spec)),
         Step("ensure_database", lambda database: database.ensure_database(spec)),
         Step("initialise_database", lambda database: database.initialise_database(spec)),
@@ -134,7 +141,14 @@ def withdraw(
         return (
             Step("retain_database", lambda database: database.retain_database(retention, logins)),
         )
-    return (Step("drop_database", lambda database: database.drop_database(spec, logins)),)
+    stock_tag = _stock_tag(instance, tags)
+
+    async def drop(database: DatabaseSession) -> None:
+        # Its provision may have claimed a database of the warm stock, and got no further.
+        await database.adopt_database(spec, stock_tag)
+        await database.drop_database(spec, logins)
+
+    return (Step("drop_database", drop),)
 
 
 def retention_of(deleted: DeletedInstance, spec: DatabaseSpec | None, tags: Tags) -> Retention:
@@ -188,13 +202,19 @@ def _plan(catalog: Catalog, instance: Instance, plan_id: str) -> Plan:
     return plan
 
 
+def _stock_tag(instance: Instance, tags: Tags) -> str:
+    return tags.instance(warm_key(instance.database), instance.tag_key_id)
+
+
 def _database_spec(instance: Instance, limits: Limits, tags: Tags) -> DatabaseSpec:
+    parameters = InstanceParameters.parse(instance.parameters)
     return DatabaseSpec(
         name=instance.database,
         owner=instance.owner,
         tag=tags.instance(instance.key, instance.tag_key_id),
         limits=limits,
         extensions=instance.extensions,
-        options=InstanceParameters.parse(instance.parameters).options,
+        added_extensions=parameters.extensions,
+        options=parameters.options,
         record=tags.instance_record(instance),
     )

@@ -70,8 +70,16 @@ async def ensure_database(hold: Hold, spec: DatabaseSpec) -> None:
 
 
 async def initialise_database(connections: Connections, hold: Hold, spec: DatabaseSpec) -> None:
-    """Fence the database, open it to its roles, and prepare what is inside."""
+    """Fence the database, open it to its roles, and prepare what is inside.
+
+    One of the warm stock is so already; it lacks only the extensions asked for.
+    """
     await existing(hold, spec.tag)
+    if hold.whole:
+        if spec.added_extensions:
+            async with connections.tenant(hold) as tenant:
+                await add_extensions(tenant, spec.extensions, hold.facts)
+        return
     await statements.run(
         hold.connection,
         *statements.fence(spec),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from broker.domain.errors import Unprocessable, UpdateRefused
-from broker.postgres import databases, logins, quota, retention, retire
+from broker.postgres import databases, logins, quota, retention, retire, warm
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -43,6 +43,11 @@ class ExclusiveSession:
         self._connections = connections
         self._hold = hold
         self._activity = activity
+
+    async def adopt_database(self, spec: DatabaseSpec, stock_tag: str) -> None:
+        """Tag what still has the tag of the warm stock as the instance's."""
+        self._activity.doing = "take a database from the warm stock"
+        await warm.adopt_database(self._hold, spec, stock_tag)
 
     async def ensure_roles(self, spec: DatabaseSpec) -> None:
         """Create the owner role and the read-only group role.

@@ -5,7 +5,7 @@ Belongs here: what was found, and finding it again once it has been changed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from broker.domain.names import owner_name
@@ -78,6 +78,8 @@ class Hold:
         database: The database's name.
         connection: To the maintenance database, in autocommit mode.
         facts: About the server.
+        whole: The database was found finished, so that nothing has to be done to it but what its
+            instance wants in addition.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Hold:
         self.database = database
         self.connection = connection
         self.facts = facts
+        self.whole = False
         self._found: Found | None = found
 
     async def look(self) -> Found:
@@ -104,6 +107,28 @@ class Hold:
     def changed(self) -> None:
         """Forget what was found, because it has been changed, or is about to be."""
         self._found = None
+
+    def adopted(self, stock_tag: str, tag: str, *, whole: bool) -> None:
+        """Know, without another look, that what had the tag of the warm stock has another one.
+
+        Args:
+            stock_tag: The tag it had.
+            tag: The tag it has.
+            whole: Whether it was found finished.
+        """
+        self.whole = whole
+        if self._found is None:
+            return
+        database, groups = self._found.database, self._found.groups
+        if database is not None and database.ours and database.tag == stock_tag:
+            database = replace(database, tag=tag)
+        self._found = Found(
+            database,
+            {
+                name: replace(role, tag=tag) if role.tag == stock_tag else role
+                for name, role in groups.items()
+            },
+        )
 
     async def roles(self, names: Iterable[str]) -> dict[str, FoundRole]:
         """Return those of some roles that exist, by name."""

@@ -145,7 +145,12 @@ def fence(spec: DatabaseSpec) -> Iterator[Composed]:
     yield SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database)
     yield SQL("GRANT CONNECT, TEMPORARY, CREATE ON DATABASE {} TO {}").format(database, owner)
     yield SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, group)
-    yield SQL("COMMENT ON DATABASE {} IS {}").format(database, Literal(spec.tag))
+    yield comment_on_database(spec.name, spec.tag)
+
+
+def comment_on_database(name: str, tag: str) -> Composed:
+    """Say whose a database is."""
+    return SQL("COMMENT ON DATABASE {} IS {}").format(Identifier(name), Literal(tag))
 
 
 def settings(database: str, limits: Limits, *, temp_file_limit: bool) -> Iterator[Composed]:

@@ -60,6 +60,33 @@ class SharedServers:
         """Tell whether a server of the plan's pool has a limited capacity."""
         return any(server.capacity.limited for server in self._pool(plan.pool))
 
+    def suitable(self, plan: Plan, *, with_away: bool = False) -> tuple[str, ...]:
+        """Return the servers that databases of a plan may be on.
+
+        Args:
+            plan: The databases' plan.
+            with_away: Also those that do not answer.
+        """
+        return tuple(
+            server.name
+            for server in self._pool(plan.pool)
+            if placement.has_labels(server.labels, plan)
+            and (with_away or self._engines[server.name].reachable)
+        )
+
+    def room(self, plan: Plan, occupancy: Occupancy) -> tuple[str, ...]:
+        """Return the servers that could take one more database of a plan, and that answer.
+
+        Args:
+            plan: The database's plan.
+            occupancy: What is on all servers.
+        """
+        return tuple(
+            candidate.name
+            for candidate in self.candidates(occupancy, pool=plan.pool)
+            if candidate.reachable and placement.obstacle(candidate, plan) is None
+        )
+
     def place(self, plan: Plan, occupancy: Occupancy) -> str:
         """Choose the server of the plan's pool that has the most room, see ``placement.choose``.
 

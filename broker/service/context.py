@@ -37,6 +37,7 @@ class Broker:
         window: How long a request waits for its operation before it answers that it goes on.
         lease: How long a process may stay silent before another takes its operation over.
         tag_key_id: The key that makes the tags of new instances.
+        stock_claimed: Called when an instance has taken a database of the warm stock.
     """
 
     catalog: Catalog
@@ -48,6 +49,7 @@ class Broker:
     window: timedelta
     lease: timedelta
     tag_key_id: str
+    stock_claimed: Callable[[], None] = lambda: None
 
 
 class Progress(Enum):

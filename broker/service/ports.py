@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey, Status
     from broker.domain.operation import Operation, Work
     from broker.domain.placement import Occupancy, Vitals
+    from broker.domain.warm import Location, WarmDatabase
     from broker.service.deleted_ports import DeletedRecords, DeletedRecordsTransaction
     from broker.service.storage import StorageRecords
 
@@ -33,6 +34,16 @@ class DatabaseSession(Protocol):
     ``TemporaryFailure`` when the server is down, full or locked, ``Unprocessable`` when the user
     asked for something this server cannot do, and ``PermanentFailure`` otherwise.
     """
+
+    async def adopt_database(self, spec: DatabaseSpec, stock_tag: str) -> None:
+        """Tag what still has the tag of the warm stock as the instance's.
+
+        When that was all of a database, the steps below find it finished.
+
+        Args:
+            spec: The database as it shall be.
+            stock_tag: What it and its roles were tagged with in the stock.
+        """
 
     async def ensure_roles(self, spec: DatabaseSpec) -> None:
         """Create the owner role and the read-only group role."""
@@ -134,6 +145,22 @@ class Servers(Protocol):
     def limited(self, plan: Plan) -> bool:
         """Tell whether a server of the plan's pool has a limited capacity."""
 
+    def suitable(self, plan: Plan, *, with_away: bool = False) -> tuple[str, ...]:
+        """Return the servers that databases of a plan may be on.
+
+        Args:
+            plan: The databases' plan.
+            with_away: Also those that do not answer.
+        """
+
+    def room(self, plan: Plan, occupancy: Occupancy) -> tuple[str, ...]:
+        """Return the servers that could take one more database of a plan, and that answer.
+
+        Args:
+            plan: The database's plan.
+            occupancy: What is on all servers.
+        """
+
     def place(self, plan: Plan, occupancy: Occupancy) -> str:
         """Choose the server for a new database.
 
@@ -178,12 +205,49 @@ class Servers(Protocol):
         """
 
 
+class WarmRecords(Protocol):
+    """The records of the warm stock."""
+
+    async def listed(self) -> list[WarmDatabase]:
+        """Read the whole stock, the oldest first."""
+
+    async def claim(self, fingerprint: str, servers: Sequence[str]) -> Location | None:
+        """Take a ready database out of the stock; ``None`` when there is none.
+
+        Args:
+            fingerprint: What it must have been made like.
+            servers: Where it may be; those that are cordoned do not count.
+        """
+
+    async def add(self, warm: WarmDatabase) -> None:
+        """Record a database that is about to be made."""
+
+    async def is_being_made(self, database: str) -> bool:
+        """Tell whether a database is still to be made."""
+
+    async def ready(self, database: str) -> bool:
+        """Record that a database is ready; ``False`` when it was given up in the meantime."""
+
+    async def release(self, warm: WarmDatabase) -> bool:
+        """Take a database out of the stock, to be dropped; ``False`` when it has changed."""
+
+    async def give_up(self, database: str) -> bool:
+        """Make sure that a database is only to be dropped; ``False`` when it is not, or is gone."""
+
+    async def forget(self, database: str) -> None:
+        """Forget a database that was dropped."""
+
+
 class StateTransaction(Protocol):
     """One transaction on the broker's state; leaving it without an exception commits."""
 
     @property
     def deleted(self) -> DeletedRecordsTransaction:
         """The deleted instances whose data is kept."""
+
+    @property
+    def warm(self) -> WarmRecords:
+        """The records of the warm stock."""
 
     async def instance(self, key: InstanceKey) -> Instance | None:
         """Read an instance and lock it until the transaction ends."""
@@ -269,6 +333,10 @@ class Store(Protocol):
     @property
     def storage(self) -> StorageRecords:
         """What databases occupy."""
+
+    @property
+    def warm(self) -> WarmRecords:
+        """The records of the warm stock."""
 
     def transaction(self) -> AbstractAsyncContextManager[StateTransaction]:
         """Open a transaction.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from broker.domain import decide, names
 from broker.domain.instance import Instance, Status
 from broker.domain.operation import OperationKind, Work
 from broker.domain.parameters import RESTORE_FROM, InstanceParameters, provision_extensions
+from broker.domain.warm import Location
 from broker.service.context import (
     UNCHANGED,
     Broker,
@@ -19,6 +21,7 @@ from broker.service.context import (
     operation_on,
 )
 from broker.service.deleted import begin_restore, check_growth, find_source
+from broker.service.warm import claim
 
 if TYPE_CHECKING:
     from broker.domain.catalog import Plan
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
     from broker.domain.operation import Operation
     from broker.domain.requests import ProvisionRequest
     from broker.service.ports import StateTransaction
+
+
+class _Overtaken(Exception):
+    """Another request with the same id was quicker; what this one did is to be rolled back."""
 
 
 async def provision(broker: Broker, request: ProvisionRequest) -> Outcome:
@@ -44,20 +51,29 @@ async def provision(broker: Broker, request: ProvisionRequest) -> Outcome:
     check_asynchronous(plan, accepts_incomplete=request.accepts_incomplete)
     task: Work | Operation | None = None
     source: DeletedInstance | None = None
+    claimed: Location | None = None
     while task is None:
         if RESTORE_FROM in request.parameters:
             known = await broker.store.instance(request.instance)
             source = None if known else await find_source(broker, request, plan)
-        async with broker.store.transaction() as state:
-            stored = await state.instance(request.instance)
-            active = await state.active_operations(request.instance) if stored else []
-            match decide.decide_provision(request, stored, operation_on(active)):
-                case decide.Replay():
-                    return UNCHANGED
-                case decide.Await(operation=task):
-                    pass
-                case decide.Create() | decide.Retry():
-                    task = await _record(broker, state, request, plan, stored, source=source)
+        with suppress(_Overtaken):
+            async with broker.store.transaction() as state:
+                stored = await state.instance(request.instance)
+                active = await state.active_operations(request.instance) if stored else []
+                match decide.decide_provision(request, stored, operation_on(active)):
+                    case decide.Replay():
+                        return UNCHANGED
+                    case decide.Await(operation=task):
+                        pass
+                    case decide.Create() | decide.Retry():
+                        claimed = None if stored else await claim(broker, state, request, plan)
+                        task = await _record(
+                            broker, state, request, plan, stored, source=source, claimed=claimed
+                        )
+                if task is None:
+                    raise _Overtaken
+    if claimed is not None:
+        broker.stock_claimed()
     return await carry_out(broker, task, plan=plan, accepts_incomplete=request.accepts_incomplete)
 
 
@@ -69,6 +85,7 @@ async def _record(
     stored: Instance | None,
     *,
     source: DeletedInstance | None,
+    claimed: Location | None,
 ) -> Work | None:
     """Record the instance and the operation; ``None`` when another request was quicker."""
     operation = new_operation(broker, OperationKind.PROVISION, request.instance, request.caller)
@@ -78,30 +95,31 @@ async def _record(
         recorded = await state.record(operation, Status.CREATING, lease=broker.lease)
         return Work(operation, instance, deleted=deleted) if recorded else None
     decide.check_maintenance(plan, request.maintenance_version)
-    occupancy = await state.occupancy(exclusively=broker.servers.limited(plan))
-    if RESTORE_FROM in request.parameters:
-        if source is None:
-            return None
-        check_growth(broker, source, plan, occupancy)
-        instance = source.given_to(_instance(broker, request, plan, source.instance.server))
-        return await begin_restore(broker, state, source, request, Work(operation, instance))
-    server = broker.servers.place(plan, occupancy)
-    instance = _instance(broker, request, plan, server)
+    if claimed is None:
+        occupancy = await state.occupancy(exclusively=broker.servers.limited(plan))
+        if RESTORE_FROM in request.parameters:
+            if source is None:
+                return None
+            check_growth(broker, source, plan, occupancy)
+            place = Location(source.instance.server, names.database_name())
+            instance = source.given_to(_instance(broker, request, plan, place))
+            return await begin_restore(broker, state, source, request, Work(operation, instance))
+        claimed = Location(broker.servers.place(plan, occupancy), names.database_name())
+    instance = _instance(broker, request, plan, claimed)
     recorded = await state.record(operation, instance, lease=broker.lease)
     return Work(operation, instance) if recorded else None
 
 
-def _instance(broker: Broker, request: ProvisionRequest, plan: Plan, server: str) -> Instance:
-    database = names.database_name()
+def _instance(broker: Broker, request: ProvisionRequest, plan: Plan, place: Location) -> Instance:
     return Instance(
         key=request.instance,
         service_id=request.service_id,
         plan_id=request.plan_id,
         parameters=request.parameters,
         context=request.context,
-        server=server,
-        database=database,
-        owner=names.owner_name(database),
+        server=place.server,
+        database=place.database,
+        owner=names.owner_name(place.database),
         tag_key_id=broker.tag_key_id,
         created_at=broker.clock(),
         extensions=provision_extensions(plan, InstanceParameters.parse(request.parameters)),

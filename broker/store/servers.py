@@ -35,6 +35,7 @@ from broker.store.tables import (
     operations,
     server_cordons,
     server_passwords,
+    warm_databases,
 )
 
 if TYPE_CHECKING:
@@ -89,9 +90,16 @@ _kept = (
     )
 )
 _cordoned = select(server_cordons.c.server, _nobody, _nobody, _none, _none)
+_warm = select(
+    warm_databases.c.server,
+    warm_databases.c.service_id,
+    warm_databases.c.plan_id,
+    func.count(),
+    func.count(),
+).group_by(warm_databases.c.server, warm_databases.c.service_id, warm_databases.c.plan_id)
 # One statement for all that a placement has to know. Whatever else takes room on servers is one
 # more part of it, with the plan that its room was promised by.
-OCCUPANCY = union_all(_on_servers, _updating, _kept, _cordoned)
+OCCUPANCY = union_all(_on_servers, _updating, _kept, _warm, _cordoned)
 
 _RESIDENTS = (
     select(instances)

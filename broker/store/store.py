@@ -24,6 +24,7 @@ from broker.store.migrate import head
 from broker.store.servers import ServerRecords
 from broker.store.storage import StorageRecords
 from broker.store.transaction import PostgresTransaction
+from broker.store.warm import WarmRecords
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -52,6 +53,7 @@ class PostgresStore:
         servers: What is known about servers.
         deleted: The deleted instances whose data is kept.
         storage: What databases occupy.
+        warm: The records of the warm stock.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class PostgresStore:
         self.servers = ServerRecords(self._execute, keys)
         self.deleted = DeletedInstances(self._execute)
         self.storage = StorageRecords(self._execute)
+        self.warm = WarmRecords(self._execute)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -34,6 +34,7 @@ from broker.domain.deleted import ATTACHED, Stage
 from broker.domain.instance import Status
 from broker.domain.operation import OperationKind, OperationState
 from broker.domain.storage import StorageState
+from broker.domain.warm import WarmState
 
 if TYPE_CHECKING:
     from enum import StrEnum
@@ -281,6 +282,23 @@ server_passwords = Table(
     # Unknown is whether the server has got it: the rotation has not ended yet, or was interrupted.
     _moment("confirmed_at", nullable=True),
     PrimaryKeyConstraint("server", "role", "version", name="server_passwords_pkey"),
+)
+
+warm_databases = Table(
+    "warm_databases",
+    metadata,
+    Column("database", Text, nullable=False),
+    Column("server", Text, nullable=False),
+    Column("service_id", Text, nullable=False),
+    Column("plan_id", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    # As it is on the server: it must be dropped even when its key is gone.
+    Column("tag", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    _moment("created_at"),
+    PrimaryKeyConstraint("database", name="warm_databases_pkey"),
+    _one_of("state", WarmState),
+    Index("warm_databases_fingerprint", "fingerprint", "created_at"),
 )
 
 encryption_keys = Table(

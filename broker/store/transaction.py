@@ -15,6 +15,7 @@ from broker.store import rows, servers
 from broker.store import statements as sql
 from broker.store.deleted import DeletedInstancesTransaction
 from broker.store.errors import translated
+from broker.store.warm import WarmRecords
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +41,7 @@ class PostgresTransaction:
     Attributes:
         id: PostgreSQL's id of this transaction, once it has recorded or finished an operation.
         deleted: The deleted instances whose data is kept.
+        warm: The records of the warm stock.
     """
 
     id: str | None = None
@@ -49,6 +51,7 @@ class PostgresTransaction:
         self._keys = keys
         self._begun = False
         self.deleted = DeletedInstancesTransaction(self._execute)
+        self.warm = WarmRecords(self._execute)
 
     async def instance(self, key: InstanceKey) -> Instance | None:
         """Read an instance and lock it until the transaction ends."""

@@ -27,7 +27,10 @@ def _work(kind: OperationKind) -> Work:
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        (OperationKind.PROVISION, ["ensure_roles", "ensure_database", "initialise_database"]),
+        (
+            OperationKind.PROVISION,
+            ["adopt_database", "ensure_roles", "ensure_database", "initialise_database"],
+        ),
         (OperationKind.UPDATE, ["change_database"]),
         (OperationKind.BIND, ["ensure_login"]),
         (OperationKind.UNBIND, ["drop_login"]),

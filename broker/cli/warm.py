@@ -1,0 +1,54 @@
+"""``pgbroker warm``."""
+
+import json
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from broker.cli.terminal import explained, out, run
+
+if TYPE_CHECKING:
+    from broker.config import Settings
+
+app = typer.Typer(help="Databases made before anybody asked for them.", no_args_is_help=True)
+
+
+@app.command("list")
+def warm_list(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for a program.")] = False,
+) -> None:
+    """Show how many databases each plan keeps ready on each server."""
+    from broker.bootstrap.warm import shelves, shelves_data, shelves_table  # noqa: PLC0415
+
+    found = run(shelves(_settings()))
+    if as_json:
+        out.print_json(json.dumps(shelves_data(found)))
+    elif found:
+        out.print(shelves_table(found))
+    else:
+        out.print("No plan of the catalog keeps databases ready (its field `warm`).")
+
+
+@app.command("release")
+def warm_release(
+    server: Annotated[str | None, typer.Option(help="Only on this server.")] = None,
+) -> None:
+    """Drop the databases that are ready; a broker that serves makes those the catalog wants anew.
+
+    To have none any more, take `warm` out of the catalog: what is left is dropped by itself.
+    """
+    from broker.bootstrap.warm import release  # noqa: PLC0415
+
+    gone, left = run(release(_settings(), server=server))
+    out.print(f"Dropped: {gone}.", highlight=False)
+    if left:
+        out.print(f"Could not be dropped yet, and will be by a broker that serves: {left}.")
+        raise typer.Exit(1)
+
+
+def _settings() -> "Settings":
+    from broker.config import load_settings  # noqa: PLC0415
+
+    with explained():
+        return load_settings(os.environ)

@@ -1,0 +1,242 @@
+"""Keeps the warm stock: makes what is missing, drops what nobody wants any more.
+
+The record comes first, as everywhere: a database is written down before it is begun, and is
+claimed only when it was finished. Whatever dies, the next round finds what was left, and clears it
+away under the lock of the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+
+from broker.domain import names
+from broker.domain.database import DatabaseSpec, Limits
+from broker.domain.errors import BrokerError, TemporaryFailure
+from broker.domain.warm import (
+    WarmDatabase,
+    fingerprint,
+    left_behind,
+    missing,
+    superfluous,
+    warm_key,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+    from broker.domain.catalog import Catalog, Plan
+    from broker.service.ports import DatabaseSession, Servers, Store, Tags
+
+log = structlog.get_logger()
+
+SETTLE = 0.2
+"""Seconds from a claim to the refill, so that it is not in the way of those who claim."""
+
+REFUSED_FOR = 600.0
+"""Seconds for which a plan is left alone on a server that will not make its databases."""
+
+
+class _GivenUp(Exception):
+    """Somebody else has changed what becomes of this database."""
+
+
+class WarmStock:
+    """The stock of all servers, as this process keeps it; so does every replica.
+
+    Args:
+        store: The state.
+        servers: For room and engines.
+        catalog: Says how many databases each plan wants.
+        tags: For the COMMENT of databases and roles.
+        tag_key_id: The key that makes the tags of new instances.
+    """
+
+    def __init__(
+        self, *, store: Store, servers: Servers, catalog: Catalog, tags: Tags, tag_key_id: str
+    ) -> None:
+        self._store = store
+        self._servers = servers
+        self._tags = tags
+        self._tag_key_id = tag_key_id
+        self._claimed = asyncio.Event()
+        self._refused: dict[tuple[str, str], float] = {}
+        self._plans = tuple(
+            (offering.id, plan)
+            for offering in catalog.offerings
+            for plan in offering.plans
+            if plan.warm
+        )
+
+    @property
+    def wanted(self) -> dict[tuple[str, str], int]:
+        """How many databases there should be, by server and fingerprint."""
+        return {
+            (server, fingerprint(plan, self._tag_key_id)): plan.warm
+            for _, plan in self._plans
+            for server in self._servers.suitable(plan, with_away=True)
+        }
+
+    def claimed(self) -> None:
+        """Be told that something is missing now; it is made in the background."""
+        self._claimed.set()
+
+    @asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        """Refill at once, and after each claim, until the context is left."""
+        self._claimed.set()
+        refilling = asyncio.create_task(self._refill_when_claimed(), name="warm stock")
+        try:
+            yield
+        finally:
+            refilling.cancel()
+            await asyncio.wait({refilling})
+
+    async def keep(self) -> None:
+        """Release what nobody wants, drop what is to go, and make what is missing."""
+        stock = await self._store.warm.listed()
+        for warm in superfluous(stock, self.wanted):
+            await self._store.warm.release(warm)
+        await self.drop(left_behind(await self._store.warm.listed()))
+        await self.refill()
+
+    async def refill(self) -> None:
+        """Make what is missing: on each server one database at a time."""
+        if self._plans:
+            servers = {name for _, plan in self._plans for name in self._servers.suitable(plan)}
+            await asyncio.gather(*(self._refill(server) for server in sorted(servers)))
+
+    async def drop(self, stock: Iterable[WarmDatabase]) -> list[str]:
+        """Drop databases that are only to be dropped; the next goes on when one cannot be.
+
+        Returns:
+            The names of those that are gone.
+        """
+        gone = []
+        for warm in stock:
+            try:
+                await self._drop(warm)
+            except _GivenUp:
+                continue
+            except BrokerError as exc:
+                log.warning(
+                    "warm database not dropped yet",
+                    server=warm.server,
+                    database=warm.database,
+                    reason=exc.description,
+                )
+            else:
+                gone.append(warm.database)
+        return gone
+
+    async def _refill_when_claimed(self) -> None:
+        while True:
+            await self._claimed.wait()
+            await asyncio.sleep(SETTLE)
+            self._claimed.clear()
+            try:
+                await self.refill()
+            except BrokerError as exc:
+                log.warning("warm stock not refilled", reason=exc.description)
+            except Exception:
+                # The periodic work tries again; this must be there for the next claim.
+                log.exception("warm stock not refilled")
+
+    async def _refill(self, server: str) -> None:
+        while (reserved := await self._reserve(server)) is not None:
+            warm, plan = reserved
+            try:
+                await self._make(warm, plan)
+            except _GivenUp:
+                return
+            except BrokerError as exc:
+                log.warning(
+                    "warm database not made",
+                    server=server,
+                    plan=plan.name,
+                    reason=exc.description,
+                )
+                if not isinstance(exc, TemporaryFailure):
+                    self._refused[server, warm.fingerprint] = time.monotonic() + REFUSED_FOR
+                await self._store.warm.release(warm)
+                return
+
+    async def _reserve(self, server: str) -> tuple[WarmDatabase, Plan] | None:
+        """Record the next database to make on a server; ``None`` when there is none."""
+        wanting = [
+            (service_id, plan, wanted)
+            for service_id, plan in self._plans
+            if self._refused.get((server, wanted := fingerprint(plan, self._tag_key_id)), 0)
+            < time.monotonic()
+        ]
+        if not wanting:
+            return None
+        async with self._store.transaction() as state:
+            # Counted exclusively, so that neither two replicas nor a provision take the same place.
+            occupancy = await state.occupancy(exclusively=True)
+            stock = await state.warm.listed()
+            for service_id, plan, wanted in wanting:
+                if not missing(stock, plan, server=server, fingerprint=wanted):
+                    continue
+                if server not in self._servers.room(plan, occupancy):
+                    continue
+                database = names.database_name()
+                warm = WarmDatabase(
+                    database=database,
+                    server=server,
+                    service_id=service_id,
+                    plan_id=plan.id,
+                    fingerprint=wanted,
+                    tag=self._tags.instance(warm_key(database), self._tag_key_id),
+                )
+                await state.warm.add(warm)
+                return warm, plan
+        return None
+
+    async def _make(self, warm: WarmDatabase, plan: Plan) -> None:
+        spec = _spec(warm, plan.limits, plan.extensions.default)
+
+        async def make(database: DatabaseSession) -> None:
+            await database.ensure_roles(spec)
+            await database.ensure_database(spec)
+            await database.initialise_database(spec)
+
+        await self._exclusively(warm, make, self._store.warm.is_being_made)
+        if not await self._store.warm.ready(warm.database):
+            raise _GivenUp
+        log.info("warm database made", server=warm.server, plan=plan.name, database=warm.database)
+
+    async def _drop(self, warm: WarmDatabase) -> None:
+        # The tag proves that it is ours; limits play no part.
+        spec = _spec(warm, Limits(connections=0, connections_per_binding=0), ())
+        await self._exclusively(
+            warm, lambda database: database.drop_database(spec, ()), self._store.warm.give_up
+        )
+        await self._store.warm.forget(warm.database)
+        log.info("warm database dropped", server=warm.server, database=warm.database)
+
+    async def _exclusively(
+        self,
+        warm: WarmDatabase,
+        work: Callable[[DatabaseSession], Awaitable[None]],
+        still: Callable[[str], Awaitable[bool]],
+    ) -> None:
+        async def confirm() -> None:
+            if not await still(warm.database):
+                raise _GivenUp
+
+        await self._servers.engine(warm.server).exclusively(warm.database, work, confirm=confirm)
+
+
+def _spec(warm: WarmDatabase, limits: Limits, extensions: tuple[str, ...]) -> DatabaseSpec:
+    return DatabaseSpec(
+        name=warm.database,
+        owner=names.owner_name(warm.database),
+        tag=warm.tag,
+        limits=limits,
+        extensions=extensions,
+    )
