@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from dataclasses import dataclass, field
@@ -51,7 +52,7 @@ async def _ask(
     body: Iterable[bytes | None] = (b"",),
     query: bytes = b"",
 ) -> Answer:
-    """Send a request through a gate; a ``None`` in the body is a client that hangs up."""
+    """Send a request through a gate; a ``None`` is a client that hangs up: last, after the body."""
     answer = Answer()
     chunks = list(body)
 
@@ -62,10 +63,12 @@ async def _ask(
         await send({"type": "http.response.body", "body": b"{}"})
 
     async def receive() -> Message:
+        if not chunks:
+            await asyncio.Future()  # as long as the client is there, there is nothing more
         chunk = chunks.pop(0)
         if chunk is None:
             return {"type": "http.disconnect"}
-        return {"type": "http.request", "body": chunk, "more_body": bool(chunks)}
+        return {"type": "http.request", "body": chunk, "more_body": chunks not in ([], [None])}
 
     async def send(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -89,6 +92,12 @@ async def _ask(
     }
     await gate(scope, receive, send)
     return answer
+
+
+async def test_nothing_is_made_for_a_client_that_has_gone() -> None:
+    """A request whose client has closed the connection by the time it is read is dropped."""
+    answer = await _ask(*GOOD, body=[b"{}", None])
+    assert (answer.reached, answer.status) == (False, 0)
 
 
 async def test_a_good_request_passes() -> None:
@@ -167,7 +176,7 @@ async def test_a_large_body_is_not_read(
 
 async def test_an_interrupted_body_is_not_acted_upon() -> None:
     """A client that hangs up in the middle has asked for nothing."""
-    answer = await _ask(*GOOD, body=[b'{"a": 1}', None])
+    answer = await _ask(*GOOD, body=[b'{"a": ', None, None])
     assert not answer.reached
     assert answer.status == 0
 
