@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from broker.domain.decide import scope
 from broker.domain.errors import InvalidRequest, Unprocessable
 from broker.domain.instance import Instance, InstanceKey, Status
+from broker.domain.storage import StorageState
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -88,9 +89,17 @@ class DeletedInstance:
         """Return it in another stage."""
         return replace(self, stage=stage, attached=attached)
 
+    # Restored as RELEASING: if the database was full, and so read-only, when it was deleted, the
+    # upkeep of storage limits makes it writable, and finds out whether it still is.
+
     def revived(self, *, tag_key_id: str) -> Instance:
         """Return the instance as it was, about to be put back under its former id."""
-        return replace(self.instance, status=Status.CREATING, tag_key_id=tag_key_id)
+        return replace(
+            self.instance,
+            status=Status.CREATING,
+            tag_key_id=tag_key_id,
+            storage=StorageState.RELEASING,
+        )
 
     def given_to(self, instance: Instance) -> Instance:
         """Return a new instance with this database in place of one of its own."""
@@ -101,6 +110,7 @@ class DeletedInstance:
             database=former.database,
             owner=former.owner,
             extensions=tuple(dict.fromkeys((*former.extensions, *instance.extensions))),
+            storage=StorageState.RELEASING,
         )
 
 

@@ -9,7 +9,7 @@ from broker.postgres.engine import PostgresEngine
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
 
-    from broker.domain.database import DatabaseChange, DatabaseSpec, LoginSpec
+    from broker.domain.database import DatabaseChange, DatabaseSpec, LoginSpec, Retention
     from broker.service.ports import DatabaseSession
 
 
@@ -39,6 +39,28 @@ class StepwiseEngine(PostgresEngine):
     async def drop_database(self, spec: DatabaseSpec, logins: Sequence[str]) -> None:
         """Drop the database and its roles."""
         await self._alone(spec.name, lambda database: database.drop_database(spec, logins))
+
+    async def retain_database(self, retention: Retention, logins: Sequence[str] = ()) -> None:
+        """Put the database aside."""
+        await self._alone(
+            retention.database.name, lambda database: database.retain_database(retention, logins)
+        )
+
+    async def restore_database(self, retention: Retention) -> None:
+        """Give a retained database its name and its tag again."""
+        await self._alone(
+            retention.database.name, lambda database: database.restore_database(retention)
+        )
+
+    async def reopen_database(self, spec: DatabaseSpec) -> None:
+        """Let logins into a restored database."""
+        await self._alone(spec.name, lambda database: database.reopen_database(spec))
+
+    async def purge_database(self, retention: Retention) -> None:
+        """Drop a retained database."""
+        await self._alone(
+            retention.database.name, lambda database: database.purge_database(retention)
+        )
 
     async def ensure_login(self, spec: LoginSpec) -> None:
         """Create a login."""
