@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from broker.bootstrap.reconciliation import reconcile_chore, reconciler_of
 from broker.operations.jobs import Chore
 from broker.operations.quota import QuotaUpkeep
 from broker.operations.warm import WarmStock
@@ -30,6 +31,7 @@ def chores(settings: Settings, wiring: Wiring) -> tuple[Chore, ...]:
         Chore("purge_deleted_instances", "* * * * *", wiring.purge.due),
         Chore("enforce_storage_limits", "* * * * *", storage.run),
         Chore("keep_warm_stock", "* * * * * */20", wiring.stock.keep),
+        reconcile_chore(reconciler_of(settings, wiring.fleet, wiring.store), settings),
     )
 
 

@@ -9,7 +9,17 @@ from typing import Annotated
 import typer
 
 from broker import __version__
-from broker.cli import catalog, instances, servers, serving, smoking, state, storage, warm
+from broker.cli import (
+    catalog,
+    instances,
+    reconcile,
+    servers,
+    serving,
+    smoking,
+    state,
+    storage,
+    warm,
+)
 from broker.cli.terminal import out
 
 app = typer.Typer(
@@ -22,6 +32,8 @@ app.command()(serving.dev)
 app.command()(serving.serve)
 app.command()(state.migrate)
 app.command()(smoking.smoke)
+app.command()(reconcile.reconcile)
+app.command()(reconcile.recover)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(instances.app, name="instances")
 app.add_typer(servers.app, name="servers")

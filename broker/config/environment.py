@@ -66,6 +66,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         lease=env.value("LEASE_SECONDS", seconds(1, 3600)),
         retry_for=env.value("RETRY_SECONDS", seconds(0, 86_400)),
         keep_operations=env.value("KEEP_OPERATIONS_SECONDS", seconds(60, 31_536_000)),
+        quarantine_after=env.value("QUARANTINE_AFTER_SECONDS", seconds(0, 31_536_000)),
         server_connections=env.value("SERVER_CONNECTIONS", whole_number(1, 1000)),
         log_format=env.value("LOG_FORMAT", choice(_LOG_FORMATS)),
         log_level=env.value("LOG_LEVEL", choice(_LOG_LEVELS)),

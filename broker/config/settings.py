@@ -27,6 +27,7 @@ DEFAULT_SYNC_WINDOW = timedelta(seconds=50)
 DEFAULT_LEASE = timedelta(seconds=30)
 DEFAULT_RETRY_FOR = timedelta(minutes=15)
 DEFAULT_KEEP_OPERATIONS = timedelta(days=7)
+DEFAULT_QUARANTINE_AFTER = timedelta(days=1)
 DEFAULT_SERVER_CONNECTIONS = 16
 """Enough for CREATE and DROP DATABASE to share their checkpoints, few beside the tenants'."""
 
@@ -114,6 +115,7 @@ class Settings:
         retry_for: How long an operation that goes on after the answer is repeated while its server
             is down, full or locked.
         keep_operations: How long a finished operation can be polled.
+        quarantine_after: How long a database or login must have been unknown before it is closed.
         server_connections: The most connections at a time to each server.
         log_format: One JSON object a line, or lines for a terminal.
         log_level: The least severe level that is logged.
@@ -134,6 +136,7 @@ class Settings:
     lease: timedelta = DEFAULT_LEASE
     retry_for: timedelta = DEFAULT_RETRY_FOR
     keep_operations: timedelta = DEFAULT_KEEP_OPERATIONS
+    quarantine_after: timedelta = DEFAULT_QUARANTINE_AFTER
     server_connections: int = DEFAULT_SERVER_CONNECTIONS
     log_format: LogFormat = "json"
     log_level: LogLevel = "info"

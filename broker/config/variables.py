@@ -90,6 +90,12 @@ VARIABLES = tuple(
             False,
         ),
         (
+            "QUARANTINE_AFTER_SECONDS",
+            "86400",
+            "How long a database must have been unknown before it is closed.",
+            False,
+        ),
+        (
             "SERVER_CONNECTIONS",
             "16",
             "The most connections at a time to each server: as many databases are worked on.",

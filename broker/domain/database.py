@@ -153,7 +153,7 @@ class LoginSpec:
         database: The only database it may connect to; also the read-only group role's name.
         owner: The database's owner role.
         access: Member of the owner role, or of the read-only one.
-        verifier: The SCRAM verifier.
+        verifier: The SCRAM verifier; ``None`` leaves the password of a role that exists.
         limits: The plan's limits; those per login apply.
         tag: What ``COMMENT ON ROLE`` begins with.
         valid_until: When PostgreSQL stops accepting the password.
@@ -164,7 +164,7 @@ class LoginSpec:
     database: str
     owner: str
     access: Access
-    verifier: Secret
+    verifier: Secret | None
     limits: Limits
     tag: str
     valid_until: datetime | None = None

@@ -8,33 +8,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from broker.domain.database import (
-    Access,
-    DatabaseChange,
-    DatabaseSpec,
-    Limits,
-    LoginSpec,
-    Retention,
-)
+from broker.domain.database import Access, DatabaseChange, Retention
 from broker.domain.errors import PermanentFailure
 from broker.domain.names import retained_name
 from broker.domain.operation import OperationKind
-from broker.domain.parameters import InstanceParameters
 from broker.domain.storage import StorageState
 from broker.domain.warm import warm_key
 from broker.operations.outcomes import updated
+from broker.service.specs import NO_LIMITS, database_spec, login_spec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from broker.domain.catalog import Catalog, Plan
+    from broker.domain.database import DatabaseSpec
     from broker.domain.deleted import DeletedInstance
     from broker.domain.instance import Binding, Instance
     from broker.domain.operation import UpdateTarget, Work
     from broker.service.ports import DatabaseSession, Tags
-
-
-_NO_LIMITS = Limits(connections=0, connections_per_binding=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +75,7 @@ def _provision(instance: Instance, plan: Plan, tags: Tags) -> tuple[Step, ...]:
     All of it is there already when the instance has claimed a database of the warm stock. That is
     seen by its tag and not recorded: repeated after a crash, the steps find what was adopted, too.
     """
-    spec = _database_spec(instance, plan.limits, tags)
+    spec = database_spec(instance, plan.limits, tags)
     stock_tag = _stock_tag(instance, tags)
     return (
         Step("adopt_database", lambda database: database.adopt_database(spec, stock_tag)),
@@ -98,7 +89,7 @@ def _restore(
     instance: Instance, deleted: DeletedInstance, plan: Plan, tags: Tags
 ) -> tuple[Step, ...]:
     """Name and tag in one transaction, while nobody can connect; then the way in."""
-    spec = _database_spec(instance, plan.limits, tags)
+    spec = database_spec(instance, plan.limits, tags)
     retention = retention_of(deleted, spec, tags)
     return (
         Step("restore_database", lambda database: database.restore_database(retention)),
@@ -110,7 +101,7 @@ def _update(work: Work, plan: Plan, target: UpdateTarget, tags: Tags) -> tuple[S
     """One transaction: all of the change, or nothing of it. A full database may be written to."""
     instance = work.instance
     change = DatabaseChange(
-        database=_database_spec(updated(instance, target), plan.limits, tags),
+        database=database_spec(updated(instance, target), plan.limits, tags),
         add_extensions=tuple(e for e in target.extensions if e not in instance.extensions),
         drop_extensions=tuple(e for e in instance.extensions if e not in target.extensions),
         logins=tuple(binding.login for binding in work.bindings),
@@ -134,7 +125,7 @@ def withdraw(
 ) -> tuple[Step, ...]:
     """The logins go, and the database with everything in it, unless that is to be kept."""
     # An instance can go when its plan has left the catalog, so no limits are asked for.
-    spec = _database_spec(instance, _NO_LIMITS, tags)
+    spec = database_spec(instance, NO_LIMITS, tags)
     logins = tuple(binding.login for binding in bindings)
     if deleted is not None:
         retention = retention_of(deleted, spec, tags)
@@ -161,7 +152,7 @@ def retention_of(deleted: DeletedInstance, spec: DatabaseSpec | None, tags: Tags
     """
     former = deleted.instance
     return Retention(
-        database=spec or _database_spec(former, _NO_LIMITS, tags),
+        database=spec or database_spec(former, NO_LIMITS, tags),
         name=retained_name(former.database),
         tag=tags.deleted(deleted.key, former.tag_key_id),
         record=tags.deleted_record(deleted),
@@ -172,17 +163,7 @@ def _bind(instance: Instance, binding: Binding, plan: Plan, tags: Tags) -> tuple
     """One login role."""
     if binding.secret is None:
         raise PermanentFailure("This bind was recorded without a password.")
-    spec = LoginSpec(
-        name=binding.login,
-        database=instance.database,
-        owner=instance.owner,
-        access=instance.access_of(binding),
-        verifier=binding.secret.verifier,
-        limits=plan.limits,
-        tag=tags.binding(binding.key, instance.tag_key_id),
-        valid_until=binding.expires_at,
-        record=tags.binding_record(binding, instance.tag_key_id),
-    )
+    spec = login_spec(instance, binding, plan.limits, tags)
     return (Step("ensure_login", lambda database: database.ensure_login(spec)),)
 
 
@@ -204,17 +185,3 @@ def _plan(catalog: Catalog, instance: Instance, plan_id: str) -> Plan:
 
 def _stock_tag(instance: Instance, tags: Tags) -> str:
     return tags.instance(warm_key(instance.database), instance.tag_key_id)
-
-
-def _database_spec(instance: Instance, limits: Limits, tags: Tags) -> DatabaseSpec:
-    parameters = InstanceParameters.parse(instance.parameters)
-    return DatabaseSpec(
-        name=instance.database,
-        owner=instance.owner,
-        tag=tags.instance(instance.key, instance.tag_key_id),
-        limits=limits,
-        extensions=instance.extensions,
-        added_extensions=parameters.extensions,
-        options=parameters.options,
-        record=tags.instance_record(instance),
-    )

@@ -83,7 +83,7 @@ async def initialise_database(connections: Connections, hold: Hold, spec: Databa
     await statements.run(
         hold.connection,
         *statements.fence(spec),
-        *_limits(hold, spec),
+        *limits(hold, spec),
     )
     hold.changed()
     async with connections.tenant(hold) as tenant:
@@ -96,7 +96,7 @@ async def open_to_roles(hold: Hold, spec: DatabaseSpec) -> None:
     await statements.run(
         hold.connection,
         *statements.fence(spec),
-        *_limits(hold, spec),
+        *limits(hold, spec),
         statements.record_limit(spec.owner, spec.limits.connections),
     )
     hold.changed()
@@ -112,7 +112,7 @@ async def change_database(connections: Connections, hold: Hold, change: Database
         await add_extensions(tenant, change.add_extensions, hold.facts)
         await statements.run(
             tenant,
-            *_limits(hold, spec),
+            *limits(hold, spec),
             statements.record_limit(spec.owner, spec.limits.connections),
             statements.comment_on_role(spec.owner, spec.owner_comment),
             *(
@@ -169,7 +169,8 @@ async def look(
     return found
 
 
-def _limits(hold: Hold, spec: DatabaseSpec) -> Iterator[Composed]:
+def limits(hold: Hold, spec: DatabaseSpec) -> Iterator[Composed]:
+    """Set a plan's limits on a database, which opens it."""
     yield from statements.settings(
         spec.name, spec.limits, temp_file_limit=hold.facts.can_set_temp_file_limit
     )

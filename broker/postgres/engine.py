@@ -19,10 +19,12 @@ from broker.postgres import databases, quota, server_statements
 from broker.postgres.connections import Connections
 from broker.postgres.errors import REPEATABLE, is_lost, translate, unavailable
 from broker.postgres.exclusive import Activity, ExclusiveSession
+from broker.postgres.inventory import take_inventory
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from broker.domain.inventory import Inventory
     from broker.postgres.admin_login import StoredPasswords
     from broker.service.ports import DatabaseSession
 
@@ -141,6 +143,15 @@ class PostgresEngine:
                 return await quota.sizes(connection)
 
         return await self._repeated(Activity("measure the databases"), measure)
+
+    async def inventory(self) -> Inventory:
+        """List what the server holds of the broker's, without a lock."""
+
+        async def take() -> Inventory:
+            async with self._connections.maintenance() as connection:
+                return await take_inventory(connection)
+
+        return await self._repeated(Activity("list databases and roles"), take)
 
     async def _repeated(self, activity: Activity, work: Callable[[], Awaitable[T]]) -> T:
         """Run what looks before it acts, again when it collided or lost its connection."""

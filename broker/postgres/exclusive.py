@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from broker.domain.errors import Unprocessable, UpdateRefused
-from broker.postgres import databases, logins, quota, retention, retire, warm
+from broker.postgres import databases, logins, mend, quota, retention, retire, warm
+from broker.postgres.inventory import take_inventory
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from broker.domain.database import DatabaseChange, DatabaseSpec, LoginSpec, Retention
+    from broker.domain.drift import Deviation
+    from broker.domain.inventory import Inventory
     from broker.postgres.connections import Connections
     from broker.postgres.hold import Hold
 
@@ -138,3 +141,37 @@ class ExclusiveSession:
         """Let these logins write again."""
         self._activity.doing = "make a database writable again"
         await quota.allow_writes(self._connections, self._hold, owner, logins)
+
+    async def listed(self, roles: Sequence[str], *, database: str | None = None) -> Inventory:
+        """List the database and those of these roles that are the broker's, as they are now."""
+        self._activity.doing = "look at a database"
+        hold = self._hold
+        name = database or hold.database
+        return await take_inventory(hold.connection, database=name, roles=roles)
+
+    async def deviations(
+        self, spec: DatabaseSpec, logins: Sequence[LoginSpec]
+    ) -> Sequence[Deviation]:
+        """Compare the database, its group roles and these logins with what they should be."""
+        self._activity.doing = "look at a database"
+        return await mend.find_deviations(self._connections, self._hold, spec, logins)
+
+    async def mend(
+        self, spec: DatabaseSpec, logins: Sequence[LoginSpec]
+    ) -> tuple[Sequence[Deviation], Sequence[Deviation]]:
+        """Repair what differs, as far as that is safe; return what differed, and what still does.
+
+        Drops nothing, and changes no password.
+        """
+        self._activity.doing = "repair a database"
+        return await mend.mend(self._connections, self._hold, spec, logins)
+
+    async def quarantine_database(self, tag: str) -> bool:
+        """Close the database and end its sessions; ``False`` when there is nothing to do."""
+        self._activity.doing = "close a database"
+        return await mend.quarantine_database(self._hold, self._hold.database, tag)
+
+    async def quarantine_login(self, name: str) -> bool:
+        """Close a login and end its sessions; ``False`` when there is none."""
+        self._activity.doing = "close a login"
+        return await mend.quarantine_login(self._connections, self._hold, name)

@@ -21,6 +21,7 @@ from broker.postgres.access_statements import let_read_only, let_write
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import timedelta
+    from typing import LiteralString
 
     from psycopg import AsyncConnection, AsyncCursor
     from psycopg.rows import TupleRow
@@ -105,7 +106,12 @@ def create_groups(spec: DatabaseSpec, names: Sequence[str], version: int) -> Ite
         )
         yield comment_on_role(name, spec.owner_comment if owns else spec.tag)
     yield join_roles(names, version)
-    yield SQL("GRANT {} TO {}{}").format(
+    yield join_groups(spec, version)
+
+
+def join_groups(spec: DatabaseSpec, version: int) -> Composed:
+    """Make the owner role a member of the read-only group role."""
+    return SQL("GRANT {} TO {}{}").format(
         Identifier(spec.name),
         Identifier(spec.owner),
         SQL(" WITH INHERIT FALSE, SET FALSE" if version >= CREATEROLE_CONFINED else ""),
@@ -155,7 +161,16 @@ def comment_on_database(name: str, tag: str) -> Composed:
 
 def settings(database: str, limits: Limits, *, temp_file_limit: bool) -> Iterator[Composed]:
     """Set a plan's defaults for every session in a database."""
-    values = {
+    for name, value in setting_values(limits, temp_file_limit=temp_file_limit).items():
+        setting = SQL("RESET {}") if value is None else SQL("SET {} = {}")
+        yield SQL("ALTER DATABASE {} ").format(Identifier(database)) + setting.format(
+            Identifier(name), Literal(value)
+        )
+
+
+def setting_values(limits: Limits, *, temp_file_limit: bool) -> dict[LiteralString, int | None]:
+    """Return a plan's defaults by the names of the settings; ``None`` is the server's own."""
+    values: dict[LiteralString, int | None] = {
         "statement_timeout": _milliseconds(limits.statement_timeout),
         "idle_in_transaction_session_timeout": _milliseconds(
             limits.idle_in_transaction_session_timeout
@@ -165,11 +180,7 @@ def settings(database: str, limits: Limits, *, temp_file_limit: bool) -> Iterato
         values["temp_file_limit"] = (
             None if limits.temp_file_limit is None else limits.temp_file_limit // 1024
         )
-    for name, value in values.items():
-        setting = SQL("RESET {}") if value is None else SQL("SET {} = {}")
-        yield SQL("ALTER DATABASE {} ").format(Identifier(database)) + setting.format(
-            Identifier(name), Literal(value)
-        )
+    return values
 
 
 def _milliseconds(duration: timedelta | None) -> int | None:
@@ -194,6 +205,12 @@ def own_schema(spec: DatabaseSpec, version: int) -> Iterator[SQL | Composed]:
     yield SQL("ALTER SCHEMA public OWNER TO {}").format(owner)
     yield SQL("REVOKE ALL ON SCHEMA public FROM PUBLIC")
     yield SQL("GRANT USAGE ON SCHEMA public TO {}").format(group)
+    yield from default_reading(spec, version)
+
+
+def default_reading(spec: DatabaseSpec, version: int) -> Iterator[Composed]:
+    """Let read-only logins read what the owner role will make."""
+    owner, group = Identifier(spec.owner), Identifier(spec.name)
     grants = ["SELECT ON TABLES", "SELECT ON SEQUENCES", "USAGE ON SCHEMAS"]
     if version >= LARGE_OBJECT_DEFAULTS:
         grants.append("SELECT ON LARGE OBJECTS")
@@ -242,10 +259,11 @@ def login_limit(login: str, limit: int) -> Composed:
 
 def _attributes(spec: LoginSpec) -> Composed:
     until = "infinity" if spec.valid_until is None else spec.valid_until.isoformat()
-    return SQL("CONNECTION LIMIT {} PASSWORD {} VALID UNTIL {}").format(
-        Literal(spec.limits.connections_per_binding),
-        Literal(spec.verifier.reveal()),
-        Literal(until),
+    password = (
+        SQL("") if spec.verifier is None else SQL("PASSWORD {} ").format(spec.verifier.reveal())
+    )
+    return SQL("CONNECTION LIMIT {} {}VALID UNTIL {}").format(
+        Literal(spec.limits.connections_per_binding), password, Literal(until)
     )
 
 

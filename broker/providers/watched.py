@@ -17,6 +17,7 @@ from broker.domain.errors import BrokerError, ServerAway, ServerUnavailable
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from broker.domain.inventory import Inventory
     from broker.domain.placement import Vitals
     from broker.service.ports import DatabaseSession, Engine
 
@@ -81,6 +82,15 @@ class WatchedEngine:
         """
         async with self._watched():
             return await self._engine.sizes()
+
+    async def inventory(self) -> Inventory:
+        """List what the server holds of the broker's, without a lock.
+
+        Raises:
+            ServerAway: The server was away before.
+        """
+        async with self._watched():
+            return await self._engine.inventory()
 
     async def vitals(self) -> Vitals:
         """Ask the server how it is.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime, timedelta
     from uuid import UUID
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
         Retention,
     )
     from broker.domain.deleted import DeletedInstance, DeletedKey
+    from broker.domain.drift import Deviation, Drift, DriftKind
     from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey, Status
+    from broker.domain.inventory import Inventory
     from broker.domain.operation import Operation, Work
     from broker.domain.placement import Occupancy, Vitals
     from broker.domain.warm import Location, WarmDatabase
@@ -98,6 +100,33 @@ class DatabaseSession(Protocol):
     async def allow_writes(self, logins: Collection[str], *, owner: str) -> None:
         """Let these logins write again: those that were made for it."""
 
+    async def listed(self, roles: Sequence[str], *, database: str | None = None) -> Inventory:
+        """List the database and those of these roles that are the broker's, as they are now.
+
+        Args:
+            roles: Their names.
+            database: The name that the database has while it is kept after its deletion.
+        """
+
+    async def deviations(
+        self, spec: DatabaseSpec, logins: Sequence[LoginSpec]
+    ) -> Sequence[Deviation]:
+        """Compare the database, its group roles and these logins with what they should be."""
+
+    async def mend(
+        self, spec: DatabaseSpec, logins: Sequence[LoginSpec]
+    ) -> tuple[Sequence[Deviation], Sequence[Deviation]]:
+        """Repair what differs, as far as that is safe; return what differed, and what still does.
+
+        Drops nothing, and changes no password.
+        """
+
+    async def quarantine_database(self, tag: str) -> bool:
+        """Close the database and end its sessions; ``False`` when there is nothing to do."""
+
+    async def quarantine_login(self, name: str) -> bool:
+        """Close a login and end its sessions; ``False`` when there is none."""
+
 
 class Engine(Protocol):
     """What happens on one PostgreSQL server."""
@@ -137,6 +166,9 @@ class Engine(Protocol):
 
     async def sizes(self) -> dict[str, int]:
         """Return the bytes that each database of the broker's occupies, by name."""
+
+    async def inventory(self) -> Inventory:
+        """List what the server holds of the broker's, without a lock."""
 
 
 class Servers(Protocol):
@@ -323,6 +355,38 @@ class StateTransaction(Protocol):
         """Record the end of an operation, whoever runs it; ``False`` when it is over."""
 
 
+class Census(Protocol):
+    """Reading all there is, without locking it."""
+
+    async def instances(self, server: str, *, after: str, limit: int) -> Sequence[Instance]:
+        """Read the instances on a server, a page at a time, by the names of their databases.
+
+        Args:
+            server: Its configured name.
+            after: The last database of the page before; empty for the first page.
+            limit: The most to read.
+        """
+
+    async def bindings(self, key: InstanceKey) -> Sequence[Binding]:
+        """Read all bindings of an instance."""
+
+    async def holds(self, database: str) -> bool:
+        """Tell whether an instance has a database of that name, whatever its server is called."""
+
+    async def busy(self, key: InstanceKey) -> bool:
+        """Tell whether an operation is in progress on an instance or on one of its bindings."""
+
+
+class DriftRecords(Protocol):
+    """What the last look at each server has found, for all replicas."""
+
+    async def first_seen(self, server: str) -> Mapping[tuple[DriftKind, str], datetime]:
+        """Return since when each thing is known to be wrong, by kind and subject."""
+
+    async def replace(self, server: str, found: Sequence[Drift], now: datetime) -> None:
+        """Record what one look at a server has found, in place of what the one before did."""
+
+
 class Store(Protocol):
     """The broker's state."""
 
@@ -337,6 +401,14 @@ class Store(Protocol):
     @property
     def warm(self) -> WarmRecords:
         """The records of the warm stock."""
+
+    @property
+    def census(self) -> Census:
+        """Reads all there is."""
+
+    @property
+    def drift(self) -> DriftRecords:
+        """What the last look at each server has found."""
 
     def transaction(self) -> AbstractAsyncContextManager[StateTransaction]:
         """Open a transaction.
@@ -411,6 +483,21 @@ class Tags(Protocol):
 
     def deleted_record(self, deleted: DeletedInstance) -> str:
         """Return what follows that tag on the owner role: the deleted instance."""
+
+    def open(self, comment: str) -> InstanceKey | BindingKey | DeletedKey | None:
+        """Return whose a comment is; ``None`` when it was not made with a configured key."""
+
+    def missing_key(self, comment: str) -> str | None:
+        """Return the id of the key a comment was made with, when it is not configured."""
+
+    def recover_instance(self, comment: str, *, database: str) -> Instance | None:
+        """Return the instance that the comment on an owner role describes, if it has a record."""
+
+    def recover_deleted(self, comment: str, *, database: str) -> DeletedInstance | None:
+        """Return the deleted instance that the comment on an owner role describes, if any."""
+
+    def recover_binding(self, comment: str, *, login: str) -> Binding | None:
+        """Return the binding that the comment on a login role describes, if it has a record."""
 
 
 class Runner(Protocol):

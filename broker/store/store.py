@@ -11,8 +11,10 @@ from sqlalchemy.exc import DBAPIError
 from broker.domain.errors import BrokerError, StateUnavailable
 from broker.store import rows
 from broker.store import statements as sql
+from broker.store.census import Census
 from broker.store.connect import PATIENCE, create_engine
 from broker.store.deleted import DeletedInstances
+from broker.store.drift import DriftRecords
 from broker.store.errors import (
     UNKNOWN_FATE,
     EncryptionKeyMissing,
@@ -54,6 +56,8 @@ class PostgresStore:
         deleted: The deleted instances whose data is kept.
         storage: What databases occupy.
         warm: The records of the warm stock.
+        census: Reads all there is.
+        drift: What the last look at each server has found.
     """
 
     def __init__(
@@ -68,6 +72,8 @@ class PostgresStore:
         self.deleted = DeletedInstances(self._execute)
         self.storage = StorageRecords(self._execute)
         self.warm = WarmRecords(self._execute)
+        self.census = Census(self._execute, keys)
+        self.drift = DriftRecords(self._execute)
 
     async def close(self) -> None:
         """Close all connections."""

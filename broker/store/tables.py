@@ -31,6 +31,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSON
 
 from broker.domain.database import Access
 from broker.domain.deleted import ATTACHED, Stage
+from broker.domain.drift import DriftKind
 from broker.domain.instance import Status
 from broker.domain.operation import OperationKind, OperationState
 from broker.domain.storage import StorageState
@@ -299,6 +300,31 @@ warm_databases = Table(
     PrimaryKeyConstraint("database", name="warm_databases_pkey"),
     _one_of("state", WarmState),
     Index("warm_databases_fingerprint", "fingerprint", "created_at"),
+)
+
+# What the last look at each server has found; replaced by the next one.
+drift = Table(
+    "drift",
+    metadata,
+    Column("server", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("database", Text, nullable=False),
+    Column("platform", Text),
+    Column("instance_id", Text),
+    Column("detail", Text, nullable=False),
+    Column("resolved", Boolean, nullable=False),
+    _moment("first_seen_at"),
+    PrimaryKeyConstraint("server", "kind", "subject", name="drift_pkey"),
+    _one_of("kind", DriftKind),
+)
+
+reconciled = Table(
+    "reconciled",
+    metadata,
+    Column("server", Text, nullable=False),
+    _moment("finished_at"),
+    PrimaryKeyConstraint("server", name="reconciled_pkey"),
 )
 
 encryption_keys = Table(

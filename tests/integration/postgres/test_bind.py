@@ -192,6 +192,7 @@ async def test_the_server_never_sees_the_password(
 ) -> None:
     """What the server stores is the verifier, and it is the one that was sent."""
     login = await tenant.bind()
+    assert login.spec.verifier is not None
     assert await rows(
         superuser, "SELECT rolpassword FROM pg_authid WHERE rolname = %s", login.name
     ) == [(login.spec.verifier.reveal(),)]

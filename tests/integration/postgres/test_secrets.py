@@ -40,6 +40,7 @@ async def test_a_server_that_logs_everything_writes_no_verifier(
                 await step(spec)
             for access in (Access.WRITE, Access.READ):
                 login, password = login_spec(spec, access)
+                assert login.verifier is not None
                 secrets += [password.reveal(), login.verifier.reveal()]
                 await engine.ensure_login(login)
                 await engine.ensure_login(login)

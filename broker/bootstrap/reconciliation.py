@@ -1,0 +1,105 @@
+"""Reconciling and recovering: as commands, and as periodic work."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from broker.bootstrap.fleet import operated
+from broker.operations.jobs import Chore
+from broker.service.reconcile import Orders, Reconciler, reconcile
+from broker.service.recover import recover
+from broker.store import EncryptedTags, KeyRing
+
+if TYPE_CHECKING:
+    from broker.bootstrap.fleet import Fleet
+    from broker.config import Settings
+    from broker.domain.drift import Drift
+    from broker.service.reconcile import ServerReport
+    from broker.service.recover import RecoveryReport
+    from broker.store import PostgresStore
+
+log = structlog.get_logger()
+
+EVERY = "23 * * * *"
+"""Once an hour, when few other things are."""
+
+
+async def run_reconcile(settings: Settings, orders: Orders) -> list[ServerReport]:
+    """Compare every server with the state, once.
+
+    Raises:
+        BrokerError: The state database cannot be used, or a key is missing.
+    """
+    async with operated(settings) as (fleet, store):
+        await store.verify_keys()
+        return await reconcile(reconciler_of(settings, fleet, store), orders)
+
+
+async def run_recover(settings: Settings) -> RecoveryReport:
+    """Add to the state what the servers have and it does not.
+
+    Raises:
+        BrokerError: The state database cannot be used, or a key is missing.
+    """
+    async with operated(settings) as (fleet, store):
+        await store.verify_keys()
+        reconciler = reconciler_of(settings, fleet, store)
+        return await recover(store, reconciler.engines, reconciler.tags)
+
+
+def reconciler_of(settings: Settings, fleet: Fleet, store: PostgresStore) -> Reconciler:
+    """Return what reconciles the configured servers with the state."""
+    keys = KeyRing([(key.id, key.key) for key in settings.encryption_keys])
+    return Reconciler(
+        store,
+        {server.name: fleet.servers.engine(server.name) for server in settings.servers},
+        settings.catalog,
+        EncryptedTags(keys),
+        clock=lambda: datetime.now(UTC),
+    )
+
+
+def reconcile_chore(reconciler: Reconciler, settings: Settings) -> Chore:
+    """Return the periodic work: repairs, and closes what has been unknown for long enough."""
+    orders = Orders(apply=True, quarantine_after=settings.quarantine_after)
+
+    async def run() -> None:
+        for report in await reconcile(reconciler, orders):
+            log_report(report)
+
+    return Chore("reconcile", EVERY, run)
+
+
+def log_report(report: ServerReport) -> None:
+    """Log what was found on a server: repairs as information, what a person must see as errors."""
+    for drift in report.drift:
+        _log_drift(drift)
+    write = log.info if report.failure is None else log.warning
+    write(
+        "server reconciled" if report.failure is None else "server not reconciled",
+        server=report.server,
+        checked=report.checked,
+        skipped=len(report.skipped),
+        drift=len(report.drift),
+        unreadable=report.unreadable,
+        reason=report.failure,
+    )
+
+
+def _log_drift(drift: Drift) -> None:
+    kind = drift.deviation.kind
+    write = log.info if drift.resolved else log.error
+    write(
+        "drift",
+        server=drift.server,
+        kind=kind.value,
+        treatment=kind.treatment.value,
+        subject=drift.deviation.subject,
+        platform=drift.platform,
+        instance=drift.instance_id,
+        detail=drift.deviation.detail,
+        resolved=drift.resolved,
+    )

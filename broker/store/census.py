@@ -1,0 +1,81 @@
+"""Reading all there is, in portions, without locking it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sqlalchemy import bindparam, select, true
+
+from broker.store import rows
+from broker.store import statements as sql
+from broker.store.tables import instances
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import CursorResult, Executable
+
+    from broker.domain.instance import Binding, Instance, InstanceKey
+    from broker.store.encryption import KeyRing
+
+# In the order of the unique index over server and database.
+_PAGE = (
+    select(instances)
+    .where(
+        instances.c.server == bindparam("key_server"),
+        instances.c.database > bindparam("after"),
+    )
+    .order_by(instances.c.database)
+    .limit(bindparam("limit"))
+)
+
+_HOLDS = select(true()).where(instances.c.database == bindparam("key_database"))
+
+
+class Execute(Protocol):
+    """Runs a statement, in a transaction or on its own."""
+
+    async def __call__(
+        self,
+        statement: Executable,
+        values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        /,
+    ) -> CursorResult[Any]:
+        """Run a statement with its parameters."""
+
+
+class Census:
+    """A ``Census`` of the ports.
+
+    Args:
+        execute: Runs a statement on its own.
+        keys: Decrypts the secrets of bindings.
+    """
+
+    def __init__(self, execute: Execute, keys: KeyRing) -> None:
+        self._execute = execute
+        self._keys = keys
+
+    async def instances(self, server: str, *, after: str, limit: int) -> list[Instance]:
+        """Read the instances on a server, a page at a time, by the names of their databases.
+
+        Args:
+            server: Its configured name.
+            after: The last database of the page before; empty for the first page.
+            limit: The most to read.
+        """
+        values = {"key_server": server, "after": after, "limit": limit}
+        return [rows.to_instance(row) for row in await self._execute(_PAGE, values)]
+
+    async def bindings(self, key: InstanceKey) -> list[Binding]:
+        """Read all bindings of an instance."""
+        found = await self._execute(sql.READ_BINDINGS, rows.instance_key(key))
+        return [rows.to_binding(row, self._keys) for row in found]
+
+    async def holds(self, database: str) -> bool:
+        """Tell whether an instance has a database of that name, whatever its server is called."""
+        return (await self._execute(_HOLDS, {"key_database": database})).first() is not None
+
+    async def busy(self, key: InstanceKey) -> bool:
+        """Tell whether an operation is in progress on an instance or on one of its bindings."""
+        return (await self._execute(sql.ACTIVE, rows.instance_key(key))).first() is not None

@@ -1,0 +1,107 @@
+"""What is kept of deleted instances, and the warm stock: neither lost nor taken for strangers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+from broker.domain.deleted import DeletedInstance, Stage
+from broker.domain.drift import DriftKind
+from broker.domain.warm import WarmDatabase, warm_key
+from broker.operations.steps import retention_of, withdraw
+from broker.service.recover import Outcome, recover
+from broker.service.specs import database_spec
+from tests.integration.postgres.replica import Life
+from tests.integration.postgres.stepwise import confirmed
+from tests.integration.reconcile.world import APPLY, World, kinds
+from tests.unit.domain.examples import PLAN
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from broker.service.ports import DatabaseSession
+
+
+@pytest.fixture
+async def kept(world: World) -> AsyncIterator[DeletedInstance]:
+    """Return a deleted instance whose database has been put aside."""
+    await world.a_life()
+    life = await world.a_life()
+    replica = world.replica
+    deleted = DeletedInstance(
+        id=uuid4(),
+        instance=life.instance,
+        deleted_at=world.now,
+        purge_at=world.now + timedelta(days=7),
+        stage=Stage.RETAINED,
+    )
+    for step in withdraw(life.instance, [life.binding], replica.tags, deleted=deleted):
+        await replica.engine.exclusively(life.instance.database, step.run, confirm=confirmed)
+    async with replica.store.transaction() as state:
+        await state.remove_instance(life.instance.key)
+        await state.deleted.add(deleted)
+    yield deleted
+    retention = retention_of(deleted, None, replica.tags)
+    await replica.engine.exclusively(
+        life.instance.database,
+        lambda database: database.purge_database(retention),
+        confirm=confirmed,
+    )
+
+
+async def test_what_is_kept_is_no_drift(world: World, kept: DeletedInstance) -> None:
+    """A database that was put aside is known, under the name it has meanwhile."""
+    assert kept.stage is Stage.RETAINED
+    assert kinds(await world.reconcile(APPLY)) == set()
+
+
+async def test_what_was_kept_is_recovered_as_that(world: World, kept: DeletedInstance) -> None:
+    """Without its record it is reported; recovered, it is kept for as long as before."""
+    replica = world.replica
+    before = await replica.store.deleted.find(kept.id)
+    assert before is not None
+    async with replica.store.transaction() as state:
+        await state.deleted.remove(kept.id)
+    name = f"{kept.instance.database}_deleted"
+    assert kinds(await world.reconcile(APPLY)) == {(DriftKind.UNKNOWN_DATABASE, name, True)}
+    report = await recover(replica.store, {"alpha": replica.engine}, replica.tags)
+    assert {one.subject: one.outcome for one in report.found}[name] is Outcome.KEPT
+    assert await replica.store.deleted.find(kept.id) == before
+    assert kinds(await world.reconcile(APPLY)) == set()
+
+
+async def test_the_warm_stock_is_no_drift(world: World) -> None:
+    """A spare database is known for as long as the stock has it, and never recovered."""
+    await world.a_life()
+    life, replica = Life.new(), world.replica
+    name = life.instance.database
+    spare = replace(life.instance, key=warm_key(name))
+    world.lives.append(replace(life, instance=spare))
+    await replica.store.warm.add(
+        WarmDatabase(
+            database=name,
+            server="alpha",
+            service_id=spare.service_id,
+            plan_id=spare.plan_id,
+            fingerprint="of this test",
+            tag=replica.tags.instance(spare.key, "k1"),
+        )
+    )
+    spec = replace(database_spec(spare, PLAN.limits, replica.tags), record=None)
+
+    async def make(database: DatabaseSession) -> None:
+        await database.ensure_roles(spec)
+        await database.ensure_database(spec)
+        await database.initialise_database(spec)
+
+    await replica.engine.exclusively(name, make, confirm=confirmed)
+    assert kinds(await world.reconcile(APPLY)) == set()
+    report = await recover(replica.store, {"alpha": replica.engine}, replica.tags)
+    assert name not in {one.subject for one in report.found}
+    await replica.store.warm.give_up(name)
+    await replica.store.warm.forget(name)
+    assert kinds(await world.reconcile(APPLY)) == {(DriftKind.UNKNOWN_DATABASE, name, True)}
