@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from broker.domain import decide, names
+from broker.domain import decide, decide_bindings, names
 from broker.domain.credentials import generate_login_secret
 from broker.domain.errors import InvalidRequest, NotFound, Unprocessable
 from broker.domain.instance import Binding, BindingKey, Instance, Status
@@ -66,7 +66,7 @@ async def bind(broker: Broker, request: BindRequest) -> BindOutcome:
             broker.check_parameters(plan.schemas["bind"], request.parameters or {})
             stored = await state.binding(key)
             active = blockers.found(await state.active_operations(key.instance))
-            match decide.decide_bind(
+            match decide_bindings.decide_bind(
                 request,
                 instance,
                 stored,
@@ -126,7 +126,7 @@ async def _record(
         predecessor = None
         if request.predecessor_id is not None:
             predecessor = await state.binding(BindingKey(key.instance, request.predecessor_id))
-            decide.check_predecessor(predecessor, request, plan, broker.clock())
+            decide_bindings.check_predecessor(predecessor, request, plan, broker.clock())
         binding = _binding(broker, request, plan, predecessor)
         recorded = await state.record(operation, binding, lease=broker.lease)
     return Work(operation, instance, (binding,)) if recorded else None

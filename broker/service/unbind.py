@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker.domain import decide
+from broker.domain import decide, decide_bindings
 from broker.domain.errors import Gone
 from broker.domain.instance import Status
 from broker.domain.operation import OperationKind, Work
@@ -50,7 +50,9 @@ async def unbind(broker: Broker, request: UnbindRequest) -> Outcome:
         check_asynchronous(plan, accepts_incomplete=request.accepts_incomplete)
         active = blockers.found(await state.active_operations(key.instance))
         task: Work | Operation
-        match decide.decide_unbind(operation_on(active), operation_on(active, key.binding_id)):
+        match decide_bindings.decide_unbind(
+            operation_on(active), operation_on(active, key.binding_id)
+        ):
             case decide.Await(operation=task):
                 pass
             case decide.Create() | decide.Halt() as decision:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from broker.domain import decide
+from broker.domain import decide, decide_bindings
 from broker.domain.errors import (
     ConcurrencyError,
     Conflict,
@@ -155,7 +155,7 @@ def test_an_unfinished_instance_is_neither_updated_nor_bound(
     with pytest.raises(refusal):
         decide.decide_update(TARGET, stored, None)
     with pytest.raises(refusal):
-        decide.decide_bind(a_bind(), stored, None, None, None)
+        decide_bindings.decide_bind(a_bind(), stored, None, None, None)
 
 
 @pytest.mark.parametrize("version", [None, "1.0.0"])

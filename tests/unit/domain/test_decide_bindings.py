@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from broker.domain import decide
+from broker.domain import decide, decide_bindings
 from broker.domain.errors import ConcurrencyError, Conflict, InvalidRequest
 from broker.domain.instance import Status
 from broker.domain.operation import OperationKind
@@ -29,34 +29,34 @@ UNBIND = an_operation(OperationKind.UNBIND, binding_id="binding-1")
 )
 def test_an_unbind_ends_the_bind_in_progress(active: Any, decision: Any) -> None:
     """Deleting halts what is being made (OSB API 2.17, "Unbinding")."""
-    assert decide.decide_unbind(None, active) == decision
+    assert decide_bindings.decide_unbind(None, active) == decision
 
 
 def test_an_unbind_waits_for_the_instance() -> None:
     """While the instance is changed or deleted, its bindings stay as they are."""
     with pytest.raises(ConcurrencyError):
-        decide.decide_unbind(UPDATE, None)
+        decide_bindings.decide_unbind(UPDATE, None)
 
 
 def test_a_new_binding_id_is_created() -> None:
     """Nothing is stored: the binding is made."""
-    assert decide.decide_bind(a_bind(), INSTANCE, None, None, None) == decide.Create()
+    assert decide_bindings.decide_bind(a_bind(), INSTANCE, None, None, None) == decide.Create()
 
 
 def test_an_identical_bind_is_a_replay() -> None:
     """The same binding again, even while its instance is changed, answers as before."""
-    assert decide.decide_bind(a_bind(), INSTANCE, BINDING, UPDATE, None) == decide.Replay()
+    assert decide_bindings.decide_bind(a_bind(), INSTANCE, BINDING, UPDATE, None) == decide.Replay()
 
 
 def test_a_bind_whose_password_is_lost_is_run_again() -> None:
     """A recovered binding gets a new password when its platform asks for its credentials."""
     stored = replace(BINDING, secret=None)
-    assert decide.decide_bind(a_bind(), INSTANCE, stored, None, None) == decide.Retry()
+    assert decide_bindings.decide_bind(a_bind(), INSTANCE, stored, None, None) == decide.Retry()
 
 
 def test_a_recovered_binding_has_a_successor() -> None:
     """Rotation needs the predecessor's attributes, not its password."""
-    decide.check_predecessor(
+    decide_bindings.check_predecessor(
         replace(BINDING, secret=None), a_bind(parameters=None), PLAN, BINDING.created_at
     )
 
@@ -64,14 +64,14 @@ def test_a_recovered_binding_has_a_successor() -> None:
 def test_a_bind_in_progress_is_awaited() -> None:
     """The same request again, while the first is in progress, leads to the same operation."""
     stored = replace(BINDING, status=Status.CREATING)
-    assert decide.decide_bind(a_bind(), INSTANCE, stored, None, BIND) == decide.Await(BIND)
+    assert decide_bindings.decide_bind(a_bind(), INSTANCE, stored, None, BIND) == decide.Await(BIND)
 
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.CREATING])
 def test_an_unfinished_bind_is_run_again(status: Status) -> None:
     """The same request for what is not finished, and nobody is at work on, runs it again."""
     stored = replace(BINDING, status=status)
-    assert decide.decide_bind(a_bind(), INSTANCE, stored, None, None) == decide.Retry()
+    assert decide_bindings.decide_bind(a_bind(), INSTANCE, stored, None, None) == decide.Retry()
 
 
 @pytest.mark.parametrize(
@@ -87,27 +87,27 @@ def test_an_unfinished_bind_is_run_again(status: Status) -> None:
 def test_another_binding_under_the_same_id_is_a_conflict(changes: dict[str, Any]) -> None:
     """The same binding id with other attributes is refused."""
     with pytest.raises(Conflict):
-        decide.decide_bind(a_bind(**changes), INSTANCE, BINDING, None, None)
+        decide_bindings.decide_bind(a_bind(**changes), INSTANCE, BINDING, None, None)
 
 
 def test_a_binding_that_is_being_deleted_is_not_made() -> None:
     """A bind waits until the deletion of its id is done."""
     stored = replace(BINDING, status=Status.DELETING)
     with pytest.raises(ConcurrencyError):
-        decide.decide_bind(a_bind(), INSTANCE, stored, None, UNBIND)
+        decide_bindings.decide_bind(a_bind(), INSTANCE, stored, None, UNBIND)
 
 
 def test_a_bind_waits_for_the_instance() -> None:
     """While the instance is changed or deleted, no binding is made."""
     with pytest.raises(ConcurrencyError):
-        decide.decide_bind(a_bind(), INSTANCE, None, UPDATE, None)
+        decide_bindings.decide_bind(a_bind(), INSTANCE, None, UPDATE, None)
 
 
 def test_a_bind_of_another_plan_is_refused() -> None:
     """A bind has to name the service and the plan of its instance."""
     for changes in ({"service_id": "other"}, {"plan_id": "other"}):
         with pytest.raises(InvalidRequest):
-            decide.decide_bind(a_bind(**changes), INSTANCE, None, None, None)
+            decide_bindings.decide_bind(a_bind(**changes), INSTANCE, None, None, None)
 
 
 def test_a_repeated_rotation_need_not_repeat_the_parameters() -> None:
@@ -115,10 +115,10 @@ def test_a_repeated_rotation_need_not_repeat_the_parameters() -> None:
     stored = replace(BINDING, predecessor_id="binding-0")
     for parameters in (None, BINDING.parameters):
         request = a_bind(predecessor_id="binding-0", parameters=parameters)
-        assert decide.decide_bind(request, INSTANCE, stored, None, None) == decide.Replay()
+        assert decide_bindings.decide_bind(request, INSTANCE, stored, None, None) == decide.Replay()
     request = a_bind(predecessor_id="binding-0", parameters={"role": "rw"})
     with pytest.raises(Conflict):
-        decide.decide_bind(request, INSTANCE, stored, None, None)
+        decide_bindings.decide_bind(request, INSTANCE, stored, None, None)
 
 
 def test_a_valid_predecessor_is_accepted() -> None:
@@ -126,7 +126,9 @@ def test_a_valid_predecessor_is_accepted() -> None:
     for parameters in (None, BINDING.parameters):
         request = a_bind(predecessor_id="binding-1", parameters=parameters)
         for expires_at in (None, NOW + timedelta(seconds=1)):
-            decide.check_predecessor(replace(BINDING, expires_at=expires_at), request, PLAN, NOW)
+            decide_bindings.check_predecessor(
+                replace(BINDING, expires_at=expires_at), request, PLAN, NOW
+            )
 
 
 @pytest.mark.parametrize(
@@ -146,4 +148,4 @@ def test_rotations_are_refused_with_the_reason(
     """A successor needs a finished, unexpired predecessor of a plan that can be rotated."""
     request = a_bind(predecessor_id="binding-1", parameters=parameters)
     with pytest.raises(InvalidRequest, match=reason):
-        decide.check_predecessor(predecessor, request, plan, NOW)
+        decide_bindings.check_predecessor(predecessor, request, plan, NOW)
