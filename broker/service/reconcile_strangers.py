@@ -121,8 +121,8 @@ class Suspect:
         detail = (
             "It says it is a spare one of the warm stock, and no record knows it. Drop it."
             if is_warm(self.key)
-            else f"It says it is the instance {self.key.instance_id} of {self.key.platform}, and no "
-            "record knows it. Recover it with `pgbroker recover --from-servers`, or drop it."
+            else f"It says it is the instance {self.key.instance_id} of {self.key.platform}, "
+            "and no record knows it. Recover it with `pgbroker recover --from-servers`, or drop it."
         )
         self._note(DriftKind.UNKNOWN_DATABASE, self.name, detail, resolved=resolved)
 
