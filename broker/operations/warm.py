@@ -87,14 +87,13 @@ class WarmStock:
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
-        """Refill at once, and after each claim, until the context is left."""
-        self._claimed.set()
-        refilling = asyncio.create_task(self._refill_when_claimed(), name="warm stock")
+        """Put the stock in order, and refill it after each claim, until the context is left."""
+        keeping = asyncio.create_task(self._keep_and_refill(), name="warm stock")
         try:
             yield
         finally:
-            refilling.cancel()
-            await asyncio.wait({refilling})
+            keeping.cancel()
+            await asyncio.wait({keeping})
 
     async def keep(self) -> None:
         """Release what nobody wants, drop what is to go, and make what is missing."""
@@ -133,18 +132,20 @@ class WarmStock:
                 gone.append(warm.database)
         return gone
 
-    async def _refill_when_claimed(self) -> None:
+    async def _keep_and_refill(self) -> None:
+        work = self.keep
         while True:
-            await self._claimed.wait()
-            await asyncio.sleep(SETTLE)
-            self._claimed.clear()
             try:
-                await self.refill()
+                await work()
             except BrokerError as exc:
                 log.warning("warm stock not refilled", reason=exc.description)
             except Exception:
                 # The periodic work tries again; this must be there for the next claim.
                 log.exception("warm stock not refilled")
+            await self._claimed.wait()
+            await asyncio.sleep(SETTLE)
+            self._claimed.clear()
+            work = self.refill
 
     async def _refill(self, server: str) -> None:
         while (reserved := await self._reserve(server)) is not None:
