@@ -9,14 +9,14 @@ from broker.bootstrap.fleet import operated
 from broker.bootstrap.servers import find_server
 from broker.domain.drain import Resident, plan_moves
 from broker.domain.errors import BrokerError
+from broker.domain.names import retained_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from broker.bootstrap.fleet import Fleet
     from broker.config import Settings
     from broker.domain.drain import Move
-    from broker.domain.instance import Instance
     from broker.domain.placement import Candidate, Use, Vitals
     from broker.store.servers import Cordon
 
@@ -67,7 +67,7 @@ async def survey(settings: Settings) -> list[Survey]:
     pools = {server.name: server.pool for server in settings.servers}
     async with operated(settings) as (fleet, store):
         occupancy, cordons = await store.servers.occupancy(), await store.servers.cordons()
-        await fleet.servers.look()
+        await fleet.look()
         return [
             Survey(
                 server,
@@ -115,9 +115,12 @@ async def plan_drain(settings: Settings, name: str) -> Drain:
     find_server(settings.servers, name)
     async with operated(settings) as (fleet, store):
         occupancy = await store.servers.occupancy()
-        residents = await store.servers.residents(name)
-        await fleet.servers.look()
-        sizes = await _sizes(fleet, residents)
+        found = [
+            *((instance, False) for instance in await store.servers.residents(name)),
+            *((instance, True) for instance in await store.servers.kept(name)),
+        ]
+        await fleet.look()
+        sizes = await _sizes(fleet, name)
         pools = {
             pool: [
                 candidate
@@ -126,21 +129,25 @@ async def plan_drain(settings: Settings, name: str) -> Drain:
             ]
             for pool in {server.pool for server in settings.servers}
         }
-    plans = (settings.catalog.find_plan(i.service_id, i.plan_id) for i in residents)
-    moves = plan_moves(map(Resident, residents, plans, sizes), pools)
+    residents = [
+        Resident(
+            instance,
+            settings.catalog.find_plan(instance.service_id, instance.plan_id),
+            sizes.get(retained_name(instance.database) if deleted else instance.database),
+            deleted=deleted,
+        )
+        for instance, deleted in found
+    ]
+    moves = plan_moves(residents, pools)
     return Drain(name, tuple(moves), _added(moves))
 
 
-async def _sizes(fleet: Fleet, residents: Iterable[Instance]) -> list[int | None]:
-    sizes: list[int | None] = []
-    for instance in residents:
-        try:
-            engine = fleet.servers.engine(instance.server)
-            sizes.append(await engine.database_size(instance.database))
-        except BrokerError:
-            # Being made or dropped, or the server is down: then its plan has to do.
-            sizes.append(None)
-    return sizes
+async def _sizes(fleet: Fleet, server: str) -> Mapping[str, int]:
+    try:
+        return await fleet.servers.engine(server).sizes()
+    except BrokerError:
+        # It is down: then the plans have to do.
+        return {}
 
 
 def _added(moves: Iterable[Move]) -> dict[str, Use]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from broker.domain.database import Endpoint
+from broker.domain.errors import BrokerError
 from broker.domain.placement import Capacity
 from broker.postgres.admin_login import AdminLogin
 from broker.postgres.engine import PostgresEngine
@@ -34,10 +35,12 @@ class Fleet:
     Attributes:
         servers: For placement and for the engines.
         engines: To be opened and closed.
+        records: What the state knows about servers.
     """
 
     servers: SharedServers
     engines: tuple[PostgresEngine, ...]
+    records: ServerRecords
 
     @classmethod
     def of(cls, settings: Settings, records: ServerRecords) -> Fleet:
@@ -57,7 +60,7 @@ class Fleet:
             for server in settings.servers
         )
         shared = map(_shared_server, settings.servers, engines)
-        return cls(SharedServers(shared, settings.catalog), engines)
+        return cls(SharedServers(shared, settings.catalog), engines, records)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -68,10 +71,22 @@ class Fleet:
                 await engine.open()
             yield
 
+    async def look(self) -> None:
+        """Ask all servers how they are, and read what their databases occupied when measured."""
+        await self.servers.look()
+        self.servers.remember_sizes(await self.records.measured())
+
+    async def _watch(self) -> None:
+        while True:
+            # What is known of the sizes lasts while the state is away.
+            with suppress(BrokerError):
+                await self.look()
+            await asyncio.sleep(LOOK_EVERY)
+
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
         """Look at the servers from time to time until the context is left."""
-        watch = asyncio.create_task(self.servers.watch(every=LOOK_EVERY), name="watch servers")
+        watch = asyncio.create_task(self._watch(), name="watch servers")
         try:
             yield
         finally:

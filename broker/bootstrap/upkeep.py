@@ -38,7 +38,12 @@ def chores(settings: Settings, wiring: Wiring) -> tuple[Chore, ...]:
 def storage_upkeep(settings: Settings, store: PostgresStore, servers: SharedServers) -> QuotaUpkeep:
     """Return what enforces the plans' storage limits."""
     return QuotaUpkeep(
-        store=store, records=store.storage, servers=servers, catalog=settings.catalog, clock=now
+        store=store,
+        records=store.storage,
+        servers=servers,
+        catalog=settings.catalog,
+        clock=now,
+        always=any(server.max_storage is not None for server in settings.servers),
     )
 
 

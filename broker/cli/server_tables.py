@@ -70,7 +70,7 @@ def drain_table(drain: Drain) -> Table:
         resident = move.resident
         table.add_row(
             resident.instance.key.platform,
-            resident.instance.key.instance_id,
+            f"{resident.instance.key.instance_id}{' (deleted)' if resident.deleted else ''}",
             resident.plan.name if resident.plan else resident.instance.plan_id,
             "unknown" if resident.size is None else _size(resident.size),
             str(resident.demand.connections),
@@ -90,6 +90,7 @@ def drain_data(drain: Drain) -> dict[str, Any]:
                 "platform": move.resident.instance.key.platform,
                 "instance_id": move.resident.instance.key.instance_id,
                 "plan_id": move.resident.instance.plan_id,
+                "deleted": move.resident.deleted,
                 "database": move.resident.instance.database,
                 "size": move.resident.size,
                 "takes": asdict(move.resident.demand),

@@ -27,11 +27,13 @@ class Resident:
         instance: The instance.
         plan: Its plan, if the catalog still has it.
         size: Bytes it occupies, if that could be found out.
+        deleted: It is deleted, and its database is kept for a while.
     """
 
     instance: Instance
     plan: Plan | None
     size: int | None
+    deleted: bool = False
 
     @property
     def demand(self) -> Use:

@@ -43,6 +43,7 @@ class QuotaUpkeep:
         servers: For the engines.
         catalog: For the limits.
         clock: The time.
+        always: Measure even when no plan has a limit: placement counts what is used.
     """
 
     store: Store
@@ -50,10 +51,11 @@ class QuotaUpkeep:
     servers: Servers
     catalog: Catalog
     clock: Clock
+    always: bool = False
 
     async def run(self) -> None:
         """Measure all databases, one query for each server, and enforce what follows."""
-        limited = any(
+        limited = self.always or any(
             plan.limits.storage is not None
             for offering in self.catalog.offerings
             for plan in offering.plans

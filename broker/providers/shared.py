@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from broker.domain import placement
@@ -52,6 +52,7 @@ class SharedServers:
     def __init__(self, servers: Iterable[SharedServer], catalog: Catalog) -> None:
         self._servers = {server.name: server for server in servers}
         self._catalog = catalog
+        self._measured: dict[str, int] = {}
         self._engines = {
             name: WatchedEngine(name, server.engine) for name, server in self._servers.items()
         }
@@ -136,6 +137,9 @@ class SharedServers:
                 configured; they count as out of reach.
         """
         use = occupancy.use(self._catalog)
+        for name, used in self._measured.items():
+            taken = use.get(name, Use())
+            use[name] = replace(taken, storage=max(taken.storage, used))
         unknown = sorted(use.keys() - self._servers.keys()) if with_unknown else ()
         return [
             Candidate(
@@ -180,19 +184,17 @@ class SharedServers:
         """
         return self._find(server).endpoint
 
+    def remember_sizes(self, measured: Mapping[str, int]) -> None:
+        """Let what databases occupy count where it is more than what was promised.
+
+        Args:
+            measured: Bytes, by server name.
+        """
+        self._measured = dict(measured)
+
     async def look(self) -> None:
         """Ask all servers at once how they are."""
         await asyncio.gather(*(engine.look() for engine in self._engines.values()))
-
-    async def watch(self, *, every: float) -> None:
-        """Look at all servers time and again, until cancelled.
-
-        Args:
-            every: Seconds between two looks.
-        """
-        while True:
-            await self.look()
-            await asyncio.sleep(every)
 
     def _pool(self, pool: str) -> list[SharedServer]:
         return [server for server in self._servers.values() if server.pool == pool]

@@ -82,7 +82,7 @@ async def _check_growth(
 ) -> None:
     """Refuse a plan that promises more than the instance's server has left."""
     before = broker.catalog.find_plan(stored.service_id, stored.plan_id)
-    occupancy = await state.occupancy(exclusively=broker.servers.limited(plan))
+    occupancy = await state.occupancy(exclusively=True)
     broker.servers.check_growth(stored.server, before, plan, occupancy)
 
 

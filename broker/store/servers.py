@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from broker.domain.credentials import AdminPassword, Secret
+from broker.domain.instance import Status
 from broker.domain.operation import OperationKind, OperationState
 from broker.domain.placement import Occupancy, Placed
 from broker.store import rows
@@ -35,6 +36,7 @@ from broker.store.tables import (
     operations,
     server_cordons,
     server_passwords,
+    storage_use,
     warm_databases,
 )
 
@@ -89,7 +91,13 @@ _kept = (
         deleted_instances.c.server, deleted_instances.c.service_id, deleted_instances.c.plan_id
     )
 )
-_cordoned = select(server_cordons.c.server, _nobody, _nobody, _none, _none)
+CORDONED = select(
+    server_cordons.c.server,
+    _nobody.label("service_id"),
+    _nobody.label("plan_id"),
+    _none.label("databases"),
+    _none.label("promises"),
+)
 _warm = select(
     warm_databases.c.server,
     warm_databases.c.service_id,
@@ -99,12 +107,30 @@ _warm = select(
 ).group_by(warm_databases.c.server, warm_databases.c.service_id, warm_databases.c.plan_id)
 # One statement for all that a placement has to know. Whatever else takes room on servers is one
 # more part of it, with the plan that its room was promised by.
-OCCUPANCY = union_all(_on_servers, _updating, _kept, _warm, _cordoned)
+OCCUPANCY = union_all(_on_servers, _updating, _kept, _warm, CORDONED)
 
+_MEASURED = (
+    select(instances.c.server, func.sum(storage_use.c.used).label("used"))
+    .join_from(
+        storage_use,
+        instances,
+        (instances.c.platform == storage_use.c.platform)
+        & (instances.c.instance_id == storage_use.c.instance_id),
+    )
+    .group_by(instances.c.server)
+)
 _RESIDENTS = (
     select(instances)
     .where(instances.c.server == bindparam("key_server"))
     .order_by(instances.c.platform, instances.c.instance_id)
+)
+_KEPT_ON = (
+    select(deleted_instances)
+    .where(
+        deleted_instances.c.server == bindparam("key_server"),
+        deleted_instances.c.attached.is_(None),
+    )
+    .order_by(deleted_instances.c.platform, deleted_instances.c.instance_id)
 )
 _CORDONS = select(server_cordons).order_by(server_cordons.c.server)
 _CORDON = (
@@ -204,10 +230,19 @@ class ServerRecords:
         """Count what is on each server, and read which servers are cordoned."""
         return occupancy(await self._execute(OCCUPANCY))
 
+    async def measured(self) -> dict[str, int]:
+        """Add up what the databases of each server occupied when last measured, in bytes."""
+        return {row.server: int(row.used) for row in await self._execute(_MEASURED)}
+
     async def residents(self, server: str) -> list[Instance]:
         """Read the instances on a server."""
         found = await self._execute(_RESIDENTS, {"key_server": server})
         return [rows.to_instance(row) for row in found]
+
+    async def kept(self, server: str) -> list[Instance]:
+        """Read the deleted instances whose databases are kept on a server."""
+        found = await self._execute(_KEPT_ON, {"key_server": server})
+        return [rows.to_instance(row, Status.DELETING) for row in found]
 
     async def cordons(self) -> dict[str, Cordon]:
         """Read which servers get no new databases, by name."""

@@ -23,6 +23,7 @@ from broker.store.errors import (
     translated,
 )
 from broker.store.migrate import head
+from broker.store.recent import RecentOccupancy
 from broker.store.servers import ServerRecords
 from broker.store.storage import StorageRecords
 from broker.store.transaction import PostgresTransaction
@@ -69,6 +70,7 @@ class PostgresStore:
         self._keys = keys
         self._patience = patience
         self.servers = ServerRecords(self._execute, keys)
+        self._recent = RecentOccupancy()
         self.deleted = DeletedInstances(self._execute)
         self.storage = StorageRecords(self._execute)
         self.warm = WarmRecords(self._execute)
@@ -122,7 +124,7 @@ class PostgresStore:
         with translated():
             connection = await self._engine.connect()
         try:
-            state = PostgresTransaction(connection, self._keys)
+            state = PostgresTransaction(connection, self._keys, self._recent)
             yield state
             try:
                 with translated():

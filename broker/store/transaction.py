@@ -6,6 +6,7 @@ closed the old one in the meantime; later ones are not, for the transaction they
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from broker.domain.operation import Operation
     from broker.domain.placement import Occupancy
     from broker.store.encryption import KeyRing
+    from broker.store.recent import RecentOccupancy
 
 
 class PostgresTransaction:
@@ -37,6 +39,7 @@ class PostgresTransaction:
     Args:
         connection: Not in a transaction yet.
         keys: Encrypts and decrypts the secrets of bindings.
+        recent: What servers held a moment ago.
 
     Attributes:
         id: PostgreSQL's id of this transaction, once it has recorded or finished an operation.
@@ -46,8 +49,9 @@ class PostgresTransaction:
 
     id: str | None = None
 
-    def __init__(self, connection: AsyncConnection, keys: KeyRing) -> None:
+    def __init__(self, connection: AsyncConnection, keys: KeyRing, recent: RecentOccupancy) -> None:
         self._connection = connection
+        self._recent = recent
         self._keys = keys
         self._begun = False
         self.deleted = DeletedInstancesTransaction(self._execute)
@@ -77,15 +81,23 @@ class PostgresTransaction:
         """Count what is on each server, and read which servers are cordoned.
 
         Args:
-            exclusively: Let no other transaction count exclusively until this one ends.
+            exclusively: Let no other transaction count exclusively until this one ends; otherwise
+                what others added a moment ago may be missing from the count.
         """
+        recent = None if exclusively else self._recent.counted()
         if exclusively:
             # A statement of its own: the count must see what was committed while this one waited.
             await self._execute(servers.LOCK_PLACEMENT)
-        return servers.occupancy(await self._execute(servers.OCCUPANCY))
+        if recent is not None:
+            now = servers.occupancy(await self._execute(servers.CORDONED))
+            return replace(recent, cordoned=now.cordoned)
+        counted = servers.occupancy(await self._execute(servers.OCCUPANCY))
+        self._recent.remember(counted)
+        return counted
 
     async def add_instance(self, instance: Instance) -> bool:
         """Insert an instance; ``False`` when the key is taken by then."""
+        self._recent.add(instance)
         return await self._row(sql.ADD_INSTANCE, rows.instance_values(instance)) is not None
 
     async def add_binding(self, binding: Binding) -> bool:
@@ -155,6 +167,7 @@ class PostgresTransaction:
         values = {"lease": lease, **rows.recorded_values(operation)}
         match subject:
             case Instance():
+                self._recent.add(subject)
                 statement = sql.RECORD_WITH_INSTANCE
                 values |= rows.instance_values(subject)
             case Binding():

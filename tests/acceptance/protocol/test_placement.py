@@ -6,12 +6,18 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import psycopg
+import pytest
+
 from broker.store import PostgresStore
+from tests.integration.postgres.servers import OwnServer
 from tests.integration.store.observe import until
 from tests.support.application import KUBERNETES, running_application, settings_for
 from tests.support.platform import Platform, new_id
+from tests.support.postgres import embedded_postgres
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.support.postgres import PostgresServer
@@ -44,3 +50,50 @@ async def test_the_last_place_is_taken_once(
         assert "full" in answers[by_status[503]].json()["description"]
         assert platform.deprovision(by_status[201]).status_code == 200
         assert platform.deprovision(platform.provisioned()).status_code == 200
+
+
+@pytest.fixture
+async def own_server(servers: Path) -> AsyncIterator[OwnServer]:
+    """Return a server that the test may stop and start."""
+    async with embedded_postgres(servers / "own") as embedded:
+        yield await OwnServer.prepare(embedded)
+
+
+def _held_by(state_dsn: str, server: str) -> set[str]:
+    with psycopg.connect(state_dsn) as state:
+        found = state.execute(
+            "SELECT instance_id FROM pgbroker.instances WHERE server = %s", [server]
+        )
+        return {instance for (instance,) in found}
+
+
+async def test_a_server_that_is_away_gets_nothing_new_and_keeps_nobody_waiting(
+    postgres: PostgresServer, state_dsn: str, tmp_path: Path, own_server: OwnServer
+) -> None:
+    """New instances go elsewhere, its own are told at once, and all is well when it is back."""
+    settings = settings_for(postgres, state_dsn, tmp_path, other_dsn=own_server.dsn)
+    alpha, beta = (
+        replace(server, pool="default", max_connections=1000) for server in settings.servers
+    )
+    settings = replace(settings, servers=(beta, alpha, replace(alpha, name="unused", pool="other")))
+    with running_application(settings) as broker, Platform(broker.url, KUBERNETES) as platform:
+        first = platform.provisioned()
+        assert _held_by(state_dsn, "beta") == {first}
+        await own_server.embedded.stop()
+        platform.bind(first, new_id())
+        made = [platform.provisioned() for _ in range(3)]
+        assert _held_by(state_dsn, "alpha") == set(made)
+
+        refused = platform.bind(first, new_id())
+        assert refused.status_code == 503
+        assert "does not answer at the moment" in refused.json()["description"]
+        waiting = platform.bind(first, binding := new_id(), query="?accepts_incomplete=true")
+        assert waiting.status_code == 202
+
+        await own_server.embedded.start()
+        assert (await platform.polled(first, binding)).json()["state"] == "succeeded"
+        assert platform.bind(first, new_id()).status_code == 201
+        platform.provisioned()
+        assert len(_held_by(state_dsn, "beta")) == 2
+        for instance in _held_by(state_dsn, "alpha") | _held_by(state_dsn, "beta"):
+            assert platform.deprovision(instance).status_code == 200

@@ -1,0 +1,95 @@
+"""What the state knows about servers."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from broker.domain.credentials import Secret
+from broker.domain.placement import Occupancy
+from broker.store import KeyRing, PostgresStore
+from broker.store.errors import EncryptionKeyMissing
+from tests.integration.store.observe import query
+from tests.integration.store.records import an_instance, record
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@pytest.fixture
+async def other(state_dsn: str) -> AsyncIterator[PostgresStore]:
+    """Return the store of another replica, with other encryption keys."""
+    other = PostgresStore(state_dsn, KeyRing([("k2", secrets.token_bytes(32))]))
+    yield other
+    await other.close()
+
+
+async def test_a_recent_count_grows_with_what_this_process_adds(
+    store: PostgresStore, other: PostgresStore
+) -> None:
+    """Where no place is the last one, counting is rare; cordons and our own additions are seen."""
+    async with store.transaction() as state:
+        assert await state.occupancy(exclusively=False) == Occupancy()
+    await record(other, an_instance(server="beta"))
+    await other.servers.cordon("beta", None)
+    await record(store, an_instance(server="alpha"))
+    async with store.transaction() as state:
+        recent = await state.occupancy(exclusively=False)
+        assert [placed.server for placed in recent.placed] == ["alpha"]
+        assert recent.cordoned == {"beta"}
+        exact = await state.occupancy(exclusively=True)
+    assert {placed.server for placed in exact.placed} == {"alpha", "beta"}
+
+
+async def test_sizes_are_added_up_by_server(store: PostgresStore) -> None:
+    """Placement learns what databases occupied when they were measured."""
+    one, two, three = (an_instance(server=name) for name in ("alpha", "alpha", "beta"))
+    await record(store, one, two, three)
+    now = datetime.now(UTC)
+    await store.storage.record("alpha", {one.database: 10, two.database: 2**40}, now)
+    await store.storage.record("beta", {three.database: 7, "unknown": 8}, now)
+    assert await store.servers.measured() == {"alpha": 2**40 + 10, "beta": 7}
+
+
+async def test_a_cordon_is_kept_until_it_is_lifted(store: PostgresStore) -> None:
+    """A second cordon changes the reason only; lifting one that is not there says so."""
+    await store.servers.cordon("alpha", "old disks")
+    first = (await store.servers.cordons())["alpha"]
+    await store.servers.cordon("alpha", "new disks")
+    second = (await store.servers.cordons())["alpha"]
+    assert (first.reason, second.reason) == ("old disks", "new disks")
+    assert first.since == second.since
+    assert await store.servers.uncordon("alpha")
+    assert not await store.servers.uncordon("alpha")
+    assert await store.servers.cordons() == {}
+
+
+async def test_a_recorded_password_is_encrypted(
+    store: PostgresStore, other: PostgresStore, state_dsn: str
+) -> None:
+    """It comes back as it was, only with its key, and the table shows nothing of it."""
+    await store.servers.add_password("alpha", "pgbroker", 1, Secret("canary-password"))
+    (recorded,) = await store.servers.passwords("alpha", "pgbroker")
+    assert (recorded.secret, recorded.confirmed) == (Secret("canary-password"), False)
+    (row,) = await query(state_dsn, "SELECT secret FROM pgbroker.server_passwords")
+    assert b"canary" not in bytes(row[0])
+    with pytest.raises(EncryptionKeyMissing):
+        await other.servers.passwords("alpha", "pgbroker")
+    with pytest.raises(EncryptionKeyMissing, match="k1"):
+        await other.verify_keys()
+
+
+async def test_confirming_a_password_forgets_all_others(store: PostgresStore) -> None:
+    """What another server or role has stays."""
+    for server, version in (("alpha", 1), ("alpha", 2), ("alpha", 3), ("beta", 1)):
+        await store.servers.add_password(server, "pgbroker", version, Secret(f"p{version}"))
+    await store.servers.forget_password("alpha", "pgbroker", 3)
+    newest, oldest = await store.servers.passwords("alpha", "pgbroker")
+    assert (newest.version, oldest.version) == (2, 1)
+    await store.servers.confirm_password("alpha", "pgbroker", 2)
+    (kept,) = await store.servers.passwords("alpha", "pgbroker")
+    assert (kept.version, kept.confirmed) == (2, True)
+    assert len(await store.servers.passwords("beta", "pgbroker")) == 1
