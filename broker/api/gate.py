@@ -85,7 +85,10 @@ class Gate:
         async def replay() -> Message:
             return {"type": "http.request", "body": body, "more_body": False}
 
-        await self._app(scope, replay, send)
+        if scope["method"] == "GET":
+            await self._app(scope, replay, send)
+        else:
+            await limits.unless_gone(self._app(scope, replay, send), receive)
 
 
 class _Exchange:

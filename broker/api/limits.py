@@ -10,6 +10,8 @@ from broker.api.headers import CONTENT_LENGTH, single
 from broker.domain.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from starlette.types import Receive, Scope
 
 MAX_HEAD_BYTES = 32 * 1024
@@ -100,6 +102,37 @@ async def read_body(scope: Scope, receive: Receive, *, limit: int) -> bytes:
     if scope["method"] == "PUT" and await _gone(receive):
         raise ClientGone
     return body
+
+
+async def unless_gone(handling: Awaitable[None], receive: Receive) -> None:
+    """Handle a request for as long as its client waits for the answer.
+
+    What has been recorded by then goes on in a task of its own; what has not is not recorded any
+    more, for the deletion that a client asks for next may find nothing, and must be right.
+
+    Args:
+        handling: Answers the request.
+        receive: Where the end of the connection is told; the body has been read.
+
+    Raises:
+        ClientGone: The client has hung up.
+    """
+    handler = asyncio.ensure_future(handling)
+    watch = asyncio.create_task(_until_gone(receive))
+    try:
+        await asyncio.wait({handler, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if not handler.done():
+            raise ClientGone
+        handler.result()
+    finally:
+        watch.cancel()
+        if handler.cancel():
+            await asyncio.wait({handler})
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _gone(receive: Receive) -> bool:
