@@ -16,7 +16,7 @@ from broker.domain.deleted import (
     check_room,
     check_same_place,
 )
-from broker.domain.errors import Unprocessable, UpdateRefused
+from broker.domain.errors import BrokerError, PermanentFailure, Unprocessable, UpdateRefused
 from broker.domain.instance import InstanceKey, Status
 from broker.domain.names import retained_name
 from broker.domain.parameters import InstanceParameters, provision_extensions
@@ -73,17 +73,30 @@ async def set_aside(
 async def find_source(
     broker: Broker, request: ProvisionRequest, plan: Plan
 ) -> DeletedInstance | None:
-    """Return the deleted instance that a new one is to be made from, if it asks for that.
+    """Return the deleted instance that a new one is to be made from.
+
+    Returns:
+        ``None`` when the new one is recorded already, perhaps by the same request sent twice.
 
     Raises:
         InvalidRequest: There is none that this request may have.
         Unprocessable: The plan does not allow what the database has.
         TemporaryFailure: The server is out of reach.
     """
-    parameters = InstanceParameters.parse(request.parameters)
-    if parameters.restore_from is None:
+    key = request.instance
+    if await broker.store.instance(key) is not None:
         return None
-    former = InstanceKey(request.instance.platform, parameters.restore_from)
+    try:
+        return await _find_source(broker, request, plan)
+    except BrokerError:
+        if await broker.store.instance(key) is not None:
+            return None
+        raise
+
+
+async def _find_source(broker: Broker, request: ProvisionRequest, plan: Plan) -> DeletedInstance:
+    parameters = InstanceParameters.parse(request.parameters)
+    former = InstanceKey(request.instance.platform, parameters.restore_from or "")
     found = check_same_place(await broker.store.deleted.retained(former), request)
     instance = found.instance
     if not broker.servers.serves(plan, instance.server):
@@ -95,7 +108,12 @@ async def find_source(
     check_extensions(plan, (*instance.extensions, *wanted))
     if plan.limits.storage is not None:
         engine = broker.servers.engine(instance.server)
-        check_room(plan, await engine.database_size(retained_name(instance.database)))
+        try:
+            check_room(plan, await engine.database_size(retained_name(instance.database)))
+        except PermanentFailure:
+            # It is not there under that name: was it given away or dropped in the meantime?
+            check_same_place(await broker.store.deleted.find(found.id), request)
+            raise
     return found
 
 

@@ -54,8 +54,7 @@ async def provision(broker: Broker, request: ProvisionRequest) -> Outcome:
     claimed: Location | None = None
     while task is None:
         if RESTORE_FROM in request.parameters:
-            known = await broker.store.instance(request.instance)
-            source = None if known else await find_source(broker, request, plan)
+            source = await find_source(broker, request, plan)
         with suppress(_Overtaken):
             async with broker.store.transaction() as state:
                 stored = await state.instance(request.instance)

@@ -16,6 +16,7 @@ CATALOG = f"""\
 x-limits: &limits
   connections: 5
   connections_per_binding: 2
+  storage: 1GiB
 x-extensions: &extensions
   allowed: [citext, hstore, there_is_no_such_extension]
 
