@@ -5,6 +5,9 @@ PYTHON ?= python3
 WORKERS ?= auto
 # Versions for `make test-matrix`; all of them when empty.
 VERSIONS ?=
+# For `make chaos`: how long, and the seed of a run to replay.
+SECONDS ?= 60
+SEED ?=
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -45,6 +48,9 @@ test-matrix: $(STAMP) ## run the PostgreSQL tests on every supported version (ne
 e2e: $(STAMP) ## run the Kubernetes tests (needs Go, or programs in KUBEBUILDER_ASSETS)
 	@$(BIN)/python -m tests.e2e.cluster.programs
 	@$(BIN)/python -m pytest tests/e2e
+
+chaos: $(STAMP) ## kill, freeze and stop everything at random, then compare; SECONDS=600 SEED=...
+	@$(BIN)/python -m tests.chaos --seconds $(SECONDS) --seed "$(SEED)"
 
 check: $(STAMP) ## lint, check formatting, types and import directions
 	@$(BIN)/ruff check

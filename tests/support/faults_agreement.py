@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 
 from broker.domain.instance import BindingKey, InstanceKey
 from broker.store import EncryptedTags, KeyRing
-from tests.support.faults_waiting import until
+from tests.support.faults_waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -88,8 +88,12 @@ class Agreement:
         self._before = _NOTHING
         self._before = await self._look()
 
-    async def settle(self) -> None:
-        """Wait until no operation is in progress and no lock of a database is held."""
+    async def settle(self, *, within: float = PATIENCE) -> None:
+        """Wait until no operation is in progress and no lock of a database is held.
+
+        Args:
+            within: Seconds.
+        """
 
         async def settled() -> bool:
             async with await _connect(self._state_dsn) as state:
@@ -98,7 +102,7 @@ class Agreement:
                 (locks,) = await _rows(server, _LOCKS)
             return not in_progress and locks["held"] == 0
 
-        await until(settled, what="every operation ends")
+        await until(settled, what="every operation ends", within=within)
 
     async def differences(self, ledger: Ledger) -> list[str]:
         """Return what does not agree, in words; nothing when all does."""

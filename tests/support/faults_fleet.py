@@ -13,8 +13,8 @@ from psycopg import AsyncConnection
 
 from broker.config import load_settings
 from broker.store import KeyRing
-from tests.support.failing_broker import Action, Failpoint, Failpoints
 from tests.support.faults_agreement import Agreement
+from tests.support.faults_failpoints import Action, Failpoint, Failpoints
 from tests.support.faults_platform import Ledger, PatientPlatform
 from tests.support.faults_replica import Replica, replica_environment
 from tests.support.faults_waiting import until

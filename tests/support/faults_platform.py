@@ -73,6 +73,8 @@ class PatientPlatform:
         ledger: What was told so far.
         rng: Chooses the replica, and spreads repetitions.
         asynchronous: Send ``accepts_incomplete=true`` and poll.
+        timeout: Seconds after which a request that is not answered is sent again.
+        patience: Seconds in which the fate of everything must be known.
     """
 
     def __init__(
@@ -82,15 +84,18 @@ class PatientPlatform:
         *,
         rng: Random | None = None,
         asynchronous: bool = False,
+        timeout: float = PATIENCE,
+        patience: float = 2 * PATIENCE,
     ) -> None:
         self.replicas = replicas
         self.ledger = ledger or Ledger()
         self.rng = rng or Random(0)  # noqa: S311 -- it keeps no secret
         self.asynchronous = asynchronous
+        self._timeout = timeout
+        self._patience = patience
         self._http = httpx.AsyncClient(
             auth=httpx.BasicAuth(USERNAME, PASSWORD),
             headers={"X-Broker-API-Version": "2.17"},
-            timeout=PATIENCE,
         )
 
     async def __aenter__(self) -> Self:
@@ -102,6 +107,10 @@ class PatientPlatform:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
         await self._http.aclose()
 
     async def provision(
@@ -179,7 +188,7 @@ class PatientPlatform:
         if self.asynchronous:
             asked["accepts_incomplete"] = "true"
         pause = _FIRST_PAUSE
-        async with asyncio.timeout(2 * PATIENCE):
+        async with asyncio.timeout(self._patience):
             while True:
                 response = await self.once(method, where, json=json, params=asked)
                 if response is not None and response.status_code == httpx.codes.ACCEPTED:
@@ -196,7 +205,7 @@ class PatientPlatform:
         *,
         json: dict[str, Any] | None = None,
         params: dict[str, str] | None = None,
-        within: float = PATIENCE,
+        within: float | None = None,
     ) -> httpx.Response | None:
         """Send one request to a replica that listens.
 
@@ -206,7 +215,11 @@ class PatientPlatform:
         for replica in self.rng.sample(self.replicas, len(self.replicas)):
             try:
                 return await self._http.request(
-                    method, replica.url + where, json=json, params=params, timeout=within
+                    method,
+                    replica.url + where,
+                    json=json,
+                    params=params,
+                    timeout=within or self._timeout,
                 )
             except httpx.ConnectError:
                 continue

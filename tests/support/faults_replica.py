@@ -18,7 +18,8 @@ import httpx
 from broker.bootstrap import production  # noqa: F401 -- to be there before it is forked
 from broker.cli import main
 from tests.support.catalog import CATALOG
-from tests.support.failing_broker import Failpoints, wrap
+from tests.support.failing_broker import wrap
+from tests.support.faults_failpoints import Failpoints
 from tests.support.faults_waiting import PATIENCE, until
 from tests.support.process import environment, free_port
 

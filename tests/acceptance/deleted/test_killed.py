@@ -16,7 +16,7 @@ from broker.store import KeyRing, PostgresStore
 from tests.acceptance.deleted.catalog import CATALOG
 from tests.acceptance.deleted.kept import deleted_with_data, with_data, word_of
 from tests.support.application import cloned_database
-from tests.support.failing_broker import Action, Boundary, Failpoint, Failpoints
+from tests.support.faults_failpoints import Action, Boundary, Failpoint, Failpoints
 from tests.support.faults_replica import Replica, replica_environment
 from tests.support.faults_waiting import until
 from tests.support.platform import Platform, new_id

@@ -14,7 +14,7 @@ from broker.domain.operation import Caller, Operation, OperationKind, UpdateTarg
 from broker.operations.steps import steps_of
 from broker.store import EncryptedTags, KeyRing
 from tests.support.catalog import CATALOG, SERVICE, SMALL
-from tests.support.failing_broker import Boundary
+from tests.support.faults_failpoints import Boundary
 
 _KEYS = KeyRing([("k", bytes(32))])
 _NOW = datetime.now(UTC)

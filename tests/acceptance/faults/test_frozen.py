@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from broker.domain.operation import OperationKind
 from tests.acceptance.faults.boundaries import boundaries
 from tests.acceptance.faults.requests import Request
-from tests.support.failing_broker import Action, Boundary
-from tests.support.faults_platform import CREATED, DELETED
+from tests.support.faults_failpoints import Action, Boundary
+from tests.support.faults_platform import CREATED, DELETED, path
 
 if TYPE_CHECKING:
-    import httpx
-
     from tests.support.faults_fleet import Fleet
     from tests.support.faults_platform import PatientPlatform
 
@@ -84,6 +83,26 @@ async def test_a_replica_that_stands_still_with_the_lock(
         answer = await late
         assert answer is not None
         assert answer.status_code in CREATED | DELETED, answer.text
+    await fleet.agrees()
+
+
+@pytest.mark.parametrize("kind", [OperationKind.PROVISION, OperationKind.BIND])
+async def test_a_request_that_is_read_after_its_client_has_gone(fleet: Fleet, kind: str) -> None:
+    """A client that gave up was told that there is nothing to delete, and so it remains."""
+    async with fleet.platform() as platform, fleet.platform(fleet.failing) as slow:
+        request = await Request.prepared(platform, kind)
+        await fleet.failing.start()
+        fleet.failing.freeze()
+        assert await request.sent_once(slow, within=0.1) is None
+        if request.binding is None:
+            await platform.deprovision(request.instance)
+        else:
+            await platform.unbind(request.instance, request.binding)
+        fleet.failing.thaw()
+        # It serves one request after the other of those that came while it stood still.
+        answer = await slow.once("GET", path(request.instance, request.binding))
+        assert answer is not None
+        assert answer.status_code == httpx.codes.NOT_FOUND
     await fleet.agrees()
 
 

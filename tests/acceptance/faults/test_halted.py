@@ -13,7 +13,7 @@ from broker.domain.operation import OperationKind
 from tests.acceptance.faults.boundaries import boundaries
 from tests.acceptance.faults.requests import Request
 from tests.support.catalog import SLOW
-from tests.support.failing_broker import Action, Boundary
+from tests.support.faults_failpoints import Action, Boundary
 from tests.support.faults_platform import DELETED
 from tests.support.faults_waiting import until
 from tests.support.platform import new_id
@@ -29,7 +29,7 @@ DELETING = """
     WHERE instance_id = %s AND state = 'in progress' AND kind IN ('deprovision', 'unbind')
 """
 
-IMPATIENT = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2)
+IMPATIENT = (0.1, 0.15, 0.2, 0.3, 0.4)
 """Seconds after which a client gives up; some of them within the work, wherever that is."""
 
 MAKING = [

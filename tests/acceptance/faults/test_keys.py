@@ -10,7 +10,7 @@ from broker.domain.operation import OperationKind
 from tests.acceptance.faults.requests import Request
 from tests.support.application import new_key
 from tests.support.faults_platform import CREATED
-from tests.support.process import run_program
+from tests.support.process import free_port, run_program
 
 if TYPE_CHECKING:
     from tests.support.faults_fleet import Fleet
@@ -36,7 +36,7 @@ async def test_a_replica_without_the_right_key_refuses_to_start(
             environ={
                 **fleet.environ,
                 "PGBROKER_ENCRYPTION_KEYS": keys,
-                "PGBROKER_BIND": f"127.0.0.1:{fleet.failing.port}",
+                "PGBROKER_BIND": f"127.0.0.1:{free_port()}",
             },
         )
         said = refused.stdout + refused.stderr

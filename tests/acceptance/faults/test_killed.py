@@ -12,7 +12,7 @@ import pytest
 from broker.domain.operation import OperationKind
 from tests.acceptance.faults.boundaries import boundaries
 from tests.acceptance.faults.requests import Request
-from tests.support.failing_broker import Action, Boundary
+from tests.support.faults_failpoints import Action, Boundary
 from tests.support.faults_platform import CREATED, DELETED, path
 from tests.support.faults_waiting import until
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.acceptance.faults.requests import Request
 from tests.integration.store.test_lost_commit import Fault, through_proxy
-from tests.support.failing_broker import Action, Boundary, Failpoint
+from tests.support.faults_failpoints import Action, Boundary, Failpoint
 from tests.support.faults_platform import CREATED, DELETED
 from tests.support.faults_replica import Replica
 
@@ -31,9 +31,13 @@ async def proxied(fleet: Fleet, tmp_path: Path) -> AsyncIterator[tuple[Proxy, Re
             tmp_path / "proxied.log",
             failpoints=fleet.failpoints.directory,
         )
-        await replica.start()
-        yield proxy, replica
-        replica.kill()
+        try:
+            await replica.start()
+            yield proxy, replica
+            replica.ask_to_stop()
+            await replica.stopped()
+        finally:
+            replica.kill()
 
 
 @pytest.mark.parametrize("kind", ["provision", "bind", "update", "unbind", "deprovision"])

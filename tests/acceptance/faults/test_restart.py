@@ -9,7 +9,7 @@ import pytest
 
 from broker.domain.operation import OperationKind
 from tests.acceptance.faults.requests import Request
-from tests.support.failing_broker import Action, Boundary
+from tests.support.faults_failpoints import Action, Boundary
 from tests.support.faults_platform import CREATED, DELETED
 
 if TYPE_CHECKING:

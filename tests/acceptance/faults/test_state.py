@@ -13,7 +13,7 @@ from broker.embedded import StopMode
 from broker.store import migrate
 from tests.acceptance.faults.boundaries import boundaries
 from tests.acceptance.faults.requests import Request
-from tests.support.failing_broker import Action, Boundary
+from tests.support.faults_failpoints import Action, Boundary
 from tests.support.faults_fleet import Fleet, a_fleet
 from tests.support.faults_platform import CREATED, DELETED
 from tests.support.faults_servers import own_server

@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 
 from broker.domain.operation import OperationKind
 from tests.acceptance.faults.requests import Request
-from tests.support.failing_broker import Action, Boundary
+from tests.support.faults_failpoints import Action, Boundary
 from tests.support.faults_platform import CREATED, DELETED
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from broker.domain.operation import OperationKind
 from tests.acceptance.faults.requests import Request
 from tests.support.catalog import CATALOG
-from tests.support.failing_broker import Action, Boundary
+from tests.support.faults_failpoints import Action, Boundary
 from tests.support.faults_fleet import Fleet, a_fleet
 from tests.support.faults_platform import CREATED, DELETED
 from tests.support.faults_waiting import until
