@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from broker.bootstrap.reconciliation import reconcile_chore, reconciler_of
+from broker.operations.expiry import ExpiryUpkeep
 from broker.operations.jobs import Chore
 from broker.operations.quota import QuotaUpkeep
 from broker.operations.warm import WarmStock
@@ -32,6 +33,14 @@ def chores(settings: Settings, wiring: Wiring) -> tuple[Chore, ...]:
         Chore("enforce_storage_limits", "* * * * *", storage.run),
         Chore("keep_warm_stock", "* * * * * */20", wiring.stock.keep),
         reconcile_chore(reconciler_of(settings, wiring.fleet, wiring.store), settings),
+        Chore("end_expired_bindings", "* * * * *", expiry_upkeep(settings, wiring).run),
+    )
+
+
+def expiry_upkeep(settings: Settings, wiring: Wiring) -> ExpiryUpkeep:
+    """Return what ends the sessions of expired logins and unbinds them."""
+    return ExpiryUpkeep(
+        broker=wiring.broker, records=wiring.store.expired, keep=settings.keep_expired
     )
 
 

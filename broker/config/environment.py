@@ -67,6 +67,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         retry_for=env.value("RETRY_SECONDS", seconds(0, 86_400)),
         keep_operations=env.value("KEEP_OPERATIONS_SECONDS", seconds(60, 31_536_000)),
         quarantine_after=env.value("QUARANTINE_AFTER_SECONDS", seconds(0, 31_536_000)),
+        keep_expired=env.value("KEEP_EXPIRED_SECONDS", seconds(0, 31_536_000)),
         server_connections=env.value("SERVER_CONNECTIONS", whole_number(1, 1000)),
         log_format=env.value("LOG_FORMAT", choice(_LOG_FORMATS)),
         log_level=env.value("LOG_LEVEL", choice(_LOG_LEVELS)),

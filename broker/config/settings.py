@@ -28,6 +28,7 @@ DEFAULT_LEASE = timedelta(seconds=30)
 DEFAULT_RETRY_FOR = timedelta(minutes=15)
 DEFAULT_KEEP_OPERATIONS = timedelta(days=7)
 DEFAULT_QUARANTINE_AFTER = timedelta(days=1)
+DEFAULT_KEEP_EXPIRED = timedelta(days=1)
 DEFAULT_SERVER_CONNECTIONS = 16
 """Enough for CREATE and DROP DATABASE to share their checkpoints, few beside the tenants'."""
 
@@ -116,6 +117,7 @@ class Settings:
             is down, full or locked.
         keep_operations: How long a finished operation can be polled.
         quarantine_after: How long a database or login must have been unknown before it is closed.
+        keep_expired: How long a binding whose credentials have ended is kept.
         server_connections: The most connections at a time to each server.
         log_format: One JSON object a line, or lines for a terminal.
         log_level: The least severe level that is logged.
@@ -137,6 +139,7 @@ class Settings:
     retry_for: timedelta = DEFAULT_RETRY_FOR
     keep_operations: timedelta = DEFAULT_KEEP_OPERATIONS
     quarantine_after: timedelta = DEFAULT_QUARANTINE_AFTER
+    keep_expired: timedelta = DEFAULT_KEEP_EXPIRED
     server_connections: int = DEFAULT_SERVER_CONNECTIONS
     log_format: LogFormat = "json"
     log_level: LogLevel = "info"

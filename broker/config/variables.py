@@ -96,6 +96,12 @@ VARIABLES = tuple(
             False,
         ),
         (
+            "KEEP_EXPIRED_SECONDS",
+            "86400",
+            "How long a binding whose credentials have ended is kept for its platform to delete.",
+            False,
+        ),
+        (
             "SERVER_CONNECTIONS",
             "16",
             "The most connections at a time to each server: as many databases are worked on.",

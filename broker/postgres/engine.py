@@ -15,7 +15,7 @@ from psycopg.rows import class_row
 
 from broker.domain.errors import TemporaryFailure
 from broker.domain.placement import Vitals
-from broker.postgres import databases, quota, server_statements
+from broker.postgres import databases, quota, server_statements, sessions
 from broker.postgres.connections import Connections
 from broker.postgres.errors import REPEATABLE, is_lost, translate, unavailable
 from broker.postgres.exclusive import Activity, ExclusiveSession
@@ -152,6 +152,15 @@ class PostgresEngine:
                 return await take_inventory(connection)
 
         return await self._repeated(Activity("list databases and roles"), take)
+
+    async def end_expired_sessions(self) -> int:
+        """Disconnect the logins whose ``VALID UNTIL`` has passed; return how many sessions."""
+
+        async def end() -> int:
+            async with self._connections.maintenance() as connection:
+                return await sessions.end_expired(connection)
+
+        return await self._repeated(Activity("end the sessions of expired logins"), end)
 
     async def _repeated(self, activity: Activity, work: Callable[[], Awaitable[T]]) -> T:
         """Run what looks before it acts, again when it collided or lost its connection."""

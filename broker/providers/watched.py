@@ -92,6 +92,15 @@ class WatchedEngine:
         async with self._watched():
             return await self._engine.inventory()
 
+    async def end_expired_sessions(self) -> int:
+        """Disconnect expired logins, see ``Engine.end_expired_sessions``.
+
+        Raises:
+            ServerAway: The server was away before.
+        """
+        async with self._watched():
+            return await self._engine.end_expired_sessions()
+
     async def vitals(self) -> Vitals:
         """Ask the server how it is.
 

@@ -170,6 +170,9 @@ class Engine(Protocol):
     async def inventory(self) -> Inventory:
         """List what the server holds of the broker's, without a lock."""
 
+    async def end_expired_sessions(self) -> int:
+        """Disconnect the logins whose ``VALID UNTIL`` has passed; return how many sessions."""
+
 
 class Servers(Protocol):
     """The configured servers (a provider)."""

@@ -22,6 +22,7 @@ from broker.store.errors import (
     schema_differs,
     translated,
 )
+from broker.store.expiry import ExpiredBindings
 from broker.store.migrate import head
 from broker.store.recent import RecentOccupancy
 from broker.store.servers import ServerRecords
@@ -59,6 +60,7 @@ class PostgresStore:
         warm: The records of the warm stock.
         census: Reads all there is.
         drift: What the last look at each server has found.
+        expired: The bindings whose credentials have ended.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class PostgresStore:
         self.warm = WarmRecords(self._execute)
         self.census = Census(self._execute, keys)
         self.drift = DriftRecords(self._execute)
+        self.expired = ExpiredBindings(self._execute)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -141,6 +141,7 @@ bindings = Table(
     *_short("binding_id"),
     *_bounded("parameters", "context", "bind_resource"),
     Index("bindings_secret_key_id", "secret_key_id"),
+    Index("bindings_expiring", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
 )
 
 # While its data is moved, an instance record goes with it, and is what counts on the server.
