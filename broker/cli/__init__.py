@@ -12,6 +12,7 @@ from broker import __version__
 from broker.cli import (
     catalog,
     instances,
+    keys,
     reconcile,
     servers,
     serving,
@@ -36,6 +37,7 @@ app.command()(reconcile.reconcile)
 app.command()(reconcile.recover)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(instances.app, name="instances")
+app.add_typer(keys.app, name="keys")
 app.add_typer(servers.app, name="servers")
 app.add_typer(storage.app, name="storage")
 app.add_typer(warm.app, name="warm")

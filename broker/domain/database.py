@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime, timedelta
 
     from broker.domain.credentials import Secret
@@ -125,6 +126,30 @@ class Retention:
     def owner_comment(self) -> str:
         """What ``COMMENT ON ROLE`` says of the owner role while the database is kept."""
         return comment(self.tag, self.record)
+
+
+@dataclass(frozen=True, slots=True)
+class Retagging:
+    """New comments for a database and its roles, made with another key.
+
+    Attributes:
+        database: The database's present name.
+        old_tag: Its tag and that of its group roles before.
+        new_tag: Likewise afterwards.
+        groups: The new comments on the group roles, by name.
+        logins: The old tag and the new comment of each login role, by name.
+    """
+
+    database: str
+    old_tag: str
+    new_tag: str
+    groups: Mapping[str, str]
+    logins: Mapping[str, tuple[str, str]]
+
+    @property
+    def accepted(self) -> tuple[str, str]:
+        """The tags that prove a database or group role to be the one that is meant."""
+        return self.old_tag, self.new_tag
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from broker.domain.errors import Unprocessable, UpdateRefused
-from broker.postgres import databases, logins, mend, quota, retention, retire, warm
+from broker.postgres import databases, logins, mend, quota, retag, retention, retire, warm
 from broker.postgres.inventory import take_inventory
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from broker.domain.database import DatabaseChange, DatabaseSpec, LoginSpec, Retention
+    from broker.domain.database import (
+        DatabaseChange,
+        DatabaseSpec,
+        LoginSpec,
+        Retagging,
+        Retention,
+    )
     from broker.domain.drift import Deviation
     from broker.domain.inventory import Inventory
     from broker.postgres.connections import Connections
@@ -175,3 +181,8 @@ class ExclusiveSession:
         """Close a login and end its sessions; ``False`` when there is none."""
         self._activity.doing = "close a login"
         return await mend.quarantine_login(self._connections, self._hold, name)
+
+    async def retag(self, retagging: Retagging) -> None:
+        """Write the comments on the database and its roles anew, all of them or none."""
+        self._activity.doing = "change the tags of a database"
+        await retag.retag(self._hold, retagging)

@@ -49,5 +49,8 @@ class DeletedRecordsTransaction(Protocol):
     async def save(self, deleted: DeletedInstance) -> None:
         """Overwrite the stage of one, and what it is attached to."""
 
+    async def set_tag_key(self, deletion: UUID, key_id: str) -> None:
+        """Record the key that its tags are made with from now on."""
+
     async def remove(self, deletion: UUID) -> None:
         """Delete one."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         DatabaseSpec,
         Endpoint,
         LoginSpec,
+        Retagging,
         Retention,
     )
     from broker.domain.deleted import DeletedInstance, DeletedKey
@@ -126,6 +127,9 @@ class DatabaseSession(Protocol):
 
     async def quarantine_login(self, name: str) -> bool:
         """Close a login and end its sessions; ``False`` when there is none."""
+
+    async def retag(self, retagging: Retagging) -> None:
+        """Write the comments on the database and its roles anew, all of them or none."""
 
 
 class Engine(Protocol):
@@ -315,6 +319,9 @@ class StateTransaction(Protocol):
 
     async def set_instance_status(self, key: InstanceKey, status: Status) -> None:
         """Change nothing of an instance but its status."""
+
+    async def set_tag_key(self, key: InstanceKey, key_id: str) -> None:
+        """Record the key that an instance's tags are made with from now on."""
 
     async def set_binding_status(self, key: BindingKey, status: Status) -> None:
         """Change nothing of a binding but its status."""

@@ -58,6 +58,7 @@ _ranked = (
 _DUE = select(_ranked).where(_ranked.c.place <= bindparam("per_server"))
 _ADD = insert(table)
 _SAVE = update(table).where(_this).values(stage=bindparam("stage"), attached=bindparam("attached"))
+_SET_TAG_KEY = update(table).where(_this).values(tag_key_id=bindparam("new_tag_key_id"))
 _REMOVE = delete(table).where(_this)
 
 
@@ -134,6 +135,10 @@ class DeletedInstancesTransaction:
             "attached": deleted.attached,
         }
         await self._execute(_ADD, values)
+
+    async def set_tag_key(self, deletion: UUID, key_id: str) -> None:
+        """Record the key that its tags are made with from now on."""
+        await self._execute(_SET_TAG_KEY, {"key_id": deletion, "new_tag_key_id": key_id})
 
     async def save(self, deleted: DeletedInstance) -> None:
         """Overwrite the stage of one, and what it is attached to."""

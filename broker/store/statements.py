@@ -21,7 +21,6 @@ from sqlalchemy import (
     select,
     table,
     true,
-    union,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as insert_unless
@@ -31,11 +30,9 @@ from broker.domain.operation import OperationState
 from broker.store.tables import (
     SCHEMA,
     bindings,
-    deleted_instances,
     encryption_keys,
     instances,
     operations,
-    server_passwords,
 )
 
 if TYPE_CHECKING:
@@ -122,6 +119,9 @@ ADD_BINDING = (
     .values(_columns(bindings))
     .on_conflict_do_nothing(index_elements=bindings.primary_key)
     .returning(true())
+)
+SET_TAG_KEY = (
+    update(instances).where(_whole_key(instances)).values(tag_key_id=bindparam("tag_key_id"))
 )
 SET_INSTANCE_STATUS = update(instances).where(_whole_key(instances)).values(_status)
 SET_BINDING_SECRET = (
@@ -234,12 +234,6 @@ FORGET_OPERATIONS = delete(operations).where(
 # The state database itself
 
 READ_REVISION = select(table("alembic_version", column("version_num"), schema=SCHEMA))
-USED_KEYS = union(
-    select(bindings.c.secret_key_id),
-    select(instances.c.tag_key_id),
-    select(server_passwords.c.secret_key_id),
-    select(deleted_instances.c.tag_key_id),
-)
 ADD_PROOFS = insert_unless(encryption_keys).on_conflict_do_nothing()
 READ_PROOFS = select(encryption_keys)
 READ_FATE = select(func.pg_xact_status(cast(bindparam("transaction", type_=Text), _TransactionId)))

@@ -23,6 +23,7 @@ from broker.store.errors import (
     translated,
 )
 from broker.store.expiry import ExpiredBindings
+from broker.store.keys import USED_KEYS, KeyRecords
 from broker.store.migrate import head
 from broker.store.recent import RecentOccupancy
 from broker.store.servers import ServerRecords
@@ -61,6 +62,7 @@ class PostgresStore:
         census: Reads all there is.
         drift: What the last look at each server has found.
         expired: The bindings whose credentials have ended.
+        keys: What the encryption keys are used for.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class PostgresStore:
         self.census = Census(self._execute, keys)
         self.drift = DriftRecords(self._execute)
         self.expired = ExpiredBindings(self._execute)
+        self.keys = KeyRecords(self._engine, keys)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -107,7 +110,7 @@ class PostgresStore:
             StateUnavailable: The state database cannot be reached.
         """
         ours = self._keys.ids
-        missing = {key_id for (key_id,) in await self._execute(sql.USED_KEYS)} - set(ours)
+        missing = {key_id for (key_id,) in await self._execute(USED_KEYS)} - set(ours)
         if missing:
             raise EncryptionKeyMissing(sorted(missing))
         proofs = [{"id": key_id, "proof": self._keys.proof(key_id)} for key_id in ours]

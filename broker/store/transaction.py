@@ -119,6 +119,10 @@ class PostgresTransaction:
         values = rows.instance_key(key) | {"status": status.value}
         await self._execute(sql.SET_INSTANCE_STATUS, values)
 
+    async def set_tag_key(self, key: InstanceKey, key_id: str) -> None:
+        """Record the key that an instance's tags are made with from now on."""
+        await self._execute(sql.SET_TAG_KEY, rows.instance_key(key) | {"tag_key_id": key_id})
+
     async def set_binding_status(self, key: BindingKey, status: Status) -> None:
         """Change nothing of a binding but its status."""
         values = rows.binding_key(key) | {"status": status.value}

@@ -1,0 +1,58 @@
+"""``pgbroker keys``."""
+
+import json as json_format
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from broker.cli.terminal import explained, out, run
+
+if TYPE_CHECKING:
+    from broker.config import Settings
+
+app = typer.Typer(help="The encryption keys: what needs them, and a new one.", no_args_is_help=True)
+
+
+@app.command("list")
+def keys_list(
+    *, json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False
+) -> None:
+    """Show every key by its id, and how much needs it; never a key itself."""
+    from broker.bootstrap import keys  # noqa: PLC0415
+
+    rows = run(keys.listed(_settings()))
+    if json:
+        out.print_json(json_format.dumps(rows))
+    else:
+        out.print(keys.table_of(rows))
+
+
+@app.command("rotate")
+def keys_rotate() -> None:
+    """Encrypt all secrets and make all tags with the first key; run it again if interrupted."""
+    from broker.bootstrap import keys  # noqa: PLC0415
+
+    settings = _settings()
+    left = run(keys.rotated(settings, lambda line: out.print(line, highlight=False, markup=False)))
+    first = settings.encryption_keys[0].id
+    if left:
+        out.print(
+            f"{left} could not be moved to the key {first} now: see above, or something is in "
+            "progress on them. Keep the old keys, and run this again.",
+            highlight=False,
+        )
+        raise typer.Exit(1)
+    out.print(
+        f"Everything uses the key {first}; the others can be removed from the configuration.",
+        highlight=False,
+    )
+
+
+def _settings() -> "Settings":
+    from broker.bootstrap.logs import configure_logging  # noqa: PLC0415
+    from broker.config import load_settings  # noqa: PLC0415
+
+    configure_logging(log_format="console", level="warning")
+    with explained():
+        return load_settings(os.environ)

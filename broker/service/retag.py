@@ -1,0 +1,114 @@
+"""Tags made with another key, so that an old one can be retired.
+
+Each instance is changed while its record is locked and nothing is in progress on it. Its tags on
+the server are changed first, in one transaction; whoever comes after a crash between that and the
+record finds the new tags there, and records them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from broker.domain.database import Retagging, comment
+from broker.domain.deleted import Stage
+from broker.domain.instance import Status
+from broker.domain.names import retained_name
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from broker.domain.deleted import DeletedInstance
+    from broker.domain.instance import Binding, Instance, InstanceKey
+    from broker.service.ports import DatabaseSession, Servers, Store, Tags
+
+
+async def retag_instance(
+    store: Store, servers: Servers, tags: Tags, key: InstanceKey, *, key_id: str
+) -> bool:
+    """Make the tags of an instance, its roles and its bindings with a key.
+
+    Args:
+        store: The state.
+        servers: For the engine.
+        tags: Makes them.
+        key: The instance.
+        key_id: The key.
+
+    Returns:
+        ``False`` when something is in progress on it, or it is not there any more.
+
+    Raises:
+        BrokerError: The state or the server is out of reach, or something is not the instance's.
+    """
+    async with store.transaction() as state:
+        instance = await state.instance(key)
+        if instance is None or instance.status is not Status.READY:
+            return False
+        if await state.active_operations(key):
+            return False
+        retagging = _of_instance(tags, instance, await state.bindings(key), key_id)
+        await _write(servers, instance.server, instance.database, retagging)
+        await state.set_tag_key(key, key_id)
+    return True
+
+
+async def retag_deleted(
+    store: Store, servers: Servers, tags: Tags, deletion: UUID, *, key_id: str
+) -> bool:
+    """Make the tags of a deleted instance that is kept with a key; see ``retag_instance``."""
+    async with store.transaction() as state:
+        deleted = await state.deleted.lock(deletion)
+        if deleted is None or deleted.stage is not Stage.RETAINED:
+            return False
+        former = deleted.instance
+        await _write(servers, former.server, former.database, _of_deleted(tags, deleted, key_id))
+        await state.deleted.set_tag_key(deletion, key_id)
+    return True
+
+
+def _of_instance(tags: Tags, instance: Instance, bindings: list[Binding], key_id: str) -> Retagging:
+    after = replace(instance, tag_key_id=key_id)
+    new_tag = tags.instance(instance.key, key_id)
+    return Retagging(
+        database=instance.database,
+        old_tag=tags.instance(instance.key, instance.tag_key_id),
+        new_tag=new_tag,
+        groups={
+            instance.database: new_tag,
+            instance.owner: comment(new_tag, tags.instance_record(after)),
+        },
+        logins={
+            binding.login: (
+                tags.binding(binding.key, instance.tag_key_id),
+                comment(tags.binding(binding.key, key_id), tags.binding_record(binding, key_id)),
+            )
+            for binding in bindings
+        },
+    )
+
+
+def _of_deleted(tags: Tags, deleted: DeletedInstance, key_id: str) -> Retagging:
+    former = deleted.instance
+    after = replace(deleted, instance=replace(former, tag_key_id=key_id))
+    new_tag = tags.deleted(deleted.key, key_id)
+    return Retagging(
+        database=retained_name(former.database),
+        old_tag=tags.deleted(deleted.key, former.tag_key_id),
+        new_tag=new_tag,
+        groups={
+            former.database: new_tag,
+            former.owner: comment(new_tag, tags.deleted_record(after)),
+        },
+        logins={},
+    )
+
+
+async def _write(servers: Servers, server: str, database: str, retagging: Retagging) -> None:
+    async def write(session: DatabaseSession) -> None:
+        await session.retag(retagging)
+
+    async def confirm() -> None:
+        """The record is locked: nothing can have changed."""
+
+    await servers.engine(server).exclusively(database, write, confirm=confirm)
