@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 
-from broker.api import errors, health, openapi, routes
+from broker.api import errors, health, metrics, openapi, routes
 from broker.api.catalog import CatalogShortcut
 from broker.api.gate import Gate
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from broker.service.context import Broker
 
 
-ROUTES = (*health.router.routes, *routes.router.routes)
+ROUTES = (*health.router.routes, *metrics.router.routes, *routes.router.routes)
 
 
 class BrokerAPI(FastAPI):
@@ -62,6 +62,7 @@ def create_app(
     app.state.catalog = catalog
     app.state.check_ready = check_ready
     app.include_router(health.router)
+    app.include_router(metrics.router)
     app.include_router(routes.router)
     errors.install(app, ROUTES)
     app.add_middleware(CatalogShortcut, document=catalog)

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-PUBLIC = frozenset({"/healthz", "/readyz"})
-"""Paths that need no credentials: a kubelet has none."""
+PUBLIC = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Paths that need no credentials: a kubelet has none, and a scraper need not have any."""
 
 # Nobody reads the rest of what is refused unread.
 _CLOSE = {"Connection": "close"}

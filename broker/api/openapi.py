@@ -31,6 +31,7 @@ _REFUSED = (400, 401, 408, 412, 413, 431, 500, 503)
 _ANSWERS: dict[str, tuple[dict[int, str | None], tuple[int, ...]]] = {
     "healthz": ({200: "Health"}, ()),
     "readyz": ({200: "Health"}, (503,)),
+    "metrics": ({200: "Metrics"}, ()),
     "catalog": ({200: "Catalog", 304: None}, _REFUSED),
     "put_instance": ({200: "Empty", 201: "Empty", 202: "Accepted"}, (*_REFUSED, 409, 422)),
     "get_instance": ({200: "Instance"}, (*_REFUSED, 404, 422)),
@@ -97,6 +98,7 @@ _SCHEMAS: dict[str, Schema] = {
     "Empty": _object(),
     "Accepted": _object(("operation",), operation={**_TEXT, "maxLength": 10_000}),
     "Health": _object(("status",), status=_TEXT),
+    "Metrics": _TEXT,
     "Catalog": _object(
         ("services",),
         services={
@@ -132,7 +134,10 @@ _SCHEMAS: dict[str, Schema] = {
     ),
     "Bound": _object(("credentials", "endpoints"), **_BOUND),
     "Binding": _object(
-        ("credentials", "endpoints", "parameters"), **_BOUND, parameters={"type": "object"}
+        # The password of a binding that was recovered from its server is lost.
+        ("endpoints", "parameters"),
+        **_BOUND,
+        parameters={"type": "object"},
     ),
     "LastOperation": _object(
         ("state",),
@@ -207,5 +212,6 @@ def _response(status: int, schema: str | None) -> dict[str, Any]:
     described: dict[str, Any] = {"description": HTTPStatus(status).phrase}
     if schema is not None:
         reference = {"$ref": f"#/components/schemas/{schema}"}
-        described["content"] = {"application/json": {"schema": reference}}
+        media = "text/plain" if schema == "Metrics" else "application/json"
+        described["content"] = {media: {"schema": reference}}
     return described

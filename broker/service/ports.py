@@ -396,6 +396,12 @@ class DriftRecords(Protocol):
     async def replace(self, server: str, found: Sequence[Drift], now: datetime) -> None:
         """Record what one look at a server has found, in place of what the one before did."""
 
+    async def counts(self) -> Mapping[tuple[str, DriftKind, bool], int]:
+        """Count what was found, by server, kind, and whether it has been resolved."""
+
+    async def looked_at(self) -> Mapping[str, datetime]:
+        """Return when each server was last looked at to the end."""
+
 
 class Store(Protocol):
     """The broker's state."""
