@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from broker.bootstrap.assembly import Wiring, wire
 from broker.config import load_settings
 from broker.store import EncryptedTags, PostgresStore
 from tests.acceptance.deleted.catalog import CATALOG
@@ -75,6 +76,14 @@ async def store(application: Application) -> AsyncIterator[PostgresStore]:
     store = PostgresStore(application.settings.state_dsn.reveal(), application.keys)
     yield store
     await store.close()
+
+
+@pytest.fixture
+async def wiring(application: Application) -> AsyncIterator[Wiring]:
+    """Return another replica's innards, with the same state and the same server."""
+    wiring = wire(application.settings)
+    async with wiring.opened():
+        yield wiring
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from broker.bootstrap.assembly import wire
 from broker.domain.deleted import Stage
 from broker.domain.errors import NotFound, Unprocessable
 from broker.domain.instance import InstanceKey
@@ -19,21 +18,11 @@ from tests.acceptance.deleted.kept import deleted_with_data, with_data
 from tests.support.platform import can_connect, new_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from broker.bootstrap.assembly import Wiring
     from broker.domain.deleted import DeletedInstance
     from tests.acceptance.deleted.kept import Server
     from tests.support.application import Application
     from tests.support.platform import Platform
-
-
-@pytest.fixture
-async def wiring(application: Application) -> AsyncIterator[Wiring]:
-    """Return another replica's innards, with the same state and the same server."""
-    wiring = wire(application.settings)
-    async with wiring.opened():
-        yield wiring
 
 
 def _purge(wiring: Wiring, application: Application, *, later: timedelta) -> Purge:
