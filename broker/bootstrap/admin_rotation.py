@@ -36,13 +36,13 @@ async def rotate(settings: Settings, name: str, *, dsn_file: Path | None = None)
     server = find_server(settings.servers, name)
     async with AsyncExitStack() as stack:
         _, store = await stack.enter_async_context(operated(settings))
-        login = admin_login(server, store.servers)
+        login = admin_login(server, store.admin_passwords)
         draft = None if dsn_file is None else _draft(dsn_file)
         if draft is not None:
             stack.callback(draft.close)
         session = await stack.enter_async_context(rotating(name, login))
         await _check_dependents(settings, name, session)
-        password = await rotate_admin(name, session, store.servers)
+        password = await rotate_admin(name, session, store.admin_passwords)
         if draft is not None:
             _write(draft, login.with_password(password))
 

@@ -115,7 +115,7 @@ def wire(settings: Settings) -> Wiring:
     """Put together what carries out verbs."""
     keys = KeyRing([(key.id, key.key) for key in settings.encryption_keys])
     store = PostgresStore(settings.state_dsn.reveal(), keys)
-    fleet = Fleet.of(settings, store.servers)
+    fleet = Fleet.of(settings, store)
     tags = EncryptedTags(keys)
     stock = warm_stock(settings, store, fleet.servers)
     runner = OperationRunner(
@@ -161,7 +161,9 @@ def assemble(settings: Settings) -> Assembly:
         async with wiring.opened(), AsyncExitStack() as stack:
             await stack.enter_async_context(wiring.fleet.watched())
             # Beside everything else: a server that does not answer delays nobody's requests.
-            looking = asyncio.create_task(log_findings(settings.servers, wiring.store.servers))
+            looking = asyncio.create_task(
+                log_findings(settings.servers, wiring.store.admin_passwords)
+            )
             stack.callback(looking.cancel)
             async with worker.running(), wiring.stock.kept():
                 yield

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from broker.config import ServerSettings, Settings
     from broker.domain.credentials import Secret
+    from broker.store.admin_passwords import AdminPasswords
     from broker.store.servers import ServerRecords
 
 LOOK_EVERY = 10.0
@@ -43,24 +44,24 @@ class Fleet:
     records: ServerRecords
 
     @classmethod
-    def of(cls, settings: Settings, records: ServerRecords) -> Fleet:
+    def of(cls, settings: Settings, store: PostgresStore) -> Fleet:
         """Put the servers together; nothing is connected yet.
 
         Args:
             settings: Of the broker.
-            records: What the passwords of the broker's roles were changed to.
+            store: Knows what the passwords of the broker's roles were changed to.
         """
         engines = tuple(
             PostgresEngine(
                 server.name,
                 server.admin_dsn.reveal(),
                 pool_size=settings.server_connections,
-                stored_passwords=partial(stored_passwords, records, server.name),
+                stored_passwords=partial(stored_passwords, store.admin_passwords, server.name),
             )
             for server in settings.servers
         )
         shared = map(_shared_server, settings.servers, engines)
-        return cls(SharedServers(shared, settings.catalog), engines, records)
+        return cls(SharedServers(shared, settings.catalog), engines, store.servers)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -106,19 +107,19 @@ async def operated(settings: Settings) -> AsyncIterator[tuple[Fleet, PostgresSto
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
         await store.check()
-        fleet = Fleet.of(settings, store.servers)
+        fleet = Fleet.of(settings, store)
         await stack.enter_async_context(fleet.opened())
         yield fleet, store
 
 
-def admin_login(server: ServerSettings, records: ServerRecords) -> AdminLogin:
+def admin_login(server: ServerSettings, records: AdminPasswords) -> AdminLogin:
     """Return how the broker's role logs in to a server, whatever its password is by now."""
     return AdminLogin(
         server.name, server.admin_dsn.reveal(), partial(stored_passwords, records, server.name)
     )
 
 
-async def stored_passwords(records: ServerRecords, server: str, role: str) -> list[Secret]:
+async def stored_passwords(records: AdminPasswords, server: str, role: str) -> list[Secret]:
     """Read what a role's password was changed to, what it surely was changed to first."""
     recorded = await records.passwords(server, role)
     return [p.secret for p in sorted(recorded, key=lambda p: not p.confirmed)]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from broker.config import ServerSettings
     from broker.postgres.admin_login import AdminLogin
-    from broker.store.servers import ServerRecords
+    from broker.store.admin_passwords import AdminPasswords
 
 log = structlog.get_logger()
 
@@ -59,7 +59,7 @@ async def _check(server: ServerSettings, login: AdminLogin | None = None) -> Rep
         return Report(server.name, (unreachable,))
 
 
-async def log_findings(servers: Sequence[ServerSettings], records: ServerRecords) -> None:
+async def log_findings(servers: Sequence[ServerSettings], records: AdminPasswords) -> None:
     """Look at all servers and log what an operator should know, at every start.
 
     Args:

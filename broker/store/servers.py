@@ -1,4 +1,4 @@
-"""What the state knows about servers: what is on them, cordons, and rotated passwords.
+"""What the state knows about servers: what is on them, and which get no more.
 
 Belongs here: those statements, and what runs them. Which servers there are is in the servers file.
 """
@@ -20,11 +20,9 @@ from sqlalchemy import (
     select,
     true,
     union_all,
-    update,
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from broker.domain.credentials import AdminPassword, Secret
 from broker.domain.instance import Status
 from broker.domain.operation import OperationKind, OperationState
 from broker.domain.placement import Occupancy, Placed
@@ -35,7 +33,6 @@ from broker.store.tables import (
     instances,
     operations,
     server_cordons,
-    server_passwords,
     storage_use,
     warm_databases,
 )
@@ -47,7 +44,6 @@ if TYPE_CHECKING:
     from sqlalchemy import CursorResult, Executable
 
     from broker.domain.instance import Instance
-    from broker.store.encryption import KeyRing
 
 LOCK_PLACEMENT = select(func.pg_advisory_xact_lock(func.hashtextextended(f"{SCHEMA} placement", 0)))
 
@@ -150,33 +146,6 @@ _UNCORDON = (
     .returning(true())
 )
 
-_of_role = (server_passwords.c.server == bindparam("key_server")) & (
-    server_passwords.c.role == bindparam("key_role")
-)
-_this = _of_role & (server_passwords.c.version == bindparam("key_version"))
-_PASSWORDS = select(server_passwords).where(_of_role).order_by(server_passwords.c.version.desc())
-_ADD_PASSWORD = insert(server_passwords).values(
-    {
-        part.key: bindparam(part.key, type_=part.type)
-        for part in server_passwords.c
-        if part.key not in {"created_at", "confirmed_at"}
-    }
-    | {"created_at": func.clock_timestamp()}
-)
-_others = (
-    delete(server_passwords)
-    .where(_of_role, server_passwords.c.version != bindparam("key_version"))
-    .returning(true())
-    .cte("others")
-)
-_CONFIRM_PASSWORD = (
-    update(server_passwords)
-    .where(_this)
-    .values(confirmed_at=func.clock_timestamp())
-    .add_cte(_others)
-)
-_FORGET_PASSWORD = delete(server_passwords).where(_this)
-
 
 class Execute(Protocol):
     """Runs a statement on its own."""
@@ -219,12 +188,10 @@ class ServerRecords:
 
     Args:
         execute: Runs a statement.
-        keys: Encrypts and decrypts the passwords.
     """
 
-    def __init__(self, execute: Execute, keys: KeyRing) -> None:
+    def __init__(self, execute: Execute) -> None:
         self._execute = execute
-        self._keys = keys
 
     async def occupancy(self) -> Occupancy:
         """Count what is on each server, and read which servers are cordoned."""
@@ -258,49 +225,3 @@ class ServerRecords:
     async def uncordon(self, server: str) -> bool:
         """Let a server get new databases again; ``False`` when it was not cordoned."""
         return (await self._execute(_UNCORDON, {"key_server": server})).one_or_none() is not None
-
-    async def passwords(self, server: str, role: str) -> list[AdminPassword]:
-        """Read the passwords that the broker's role has or may have, the newest first."""
-        found = await self._execute(_PASSWORDS, {"key_server": server, "key_role": role})
-        return [
-            AdminPassword(
-                row.version,
-                Secret(
-                    self._keys.decrypt(
-                        row.secret_key_id,
-                        row.secret,
-                        place=_place(server, role, row.version),
-                    ).decode()
-                ),
-                row.confirmed_at is not None,
-            )
-            for row in found
-        ]
-
-    async def add_password(self, server: str, role: str, version: int, secret: Secret) -> None:
-        """Record a password that the server is about to get."""
-        key_id, sealed = self._keys.encrypt(
-            secret.reveal().encode(), place=_place(server, role, version)
-        )
-        values = {
-            "server": server,
-            "role": role,
-            "version": version,
-            "secret": sealed,
-            "secret_key_id": key_id,
-        }
-        await self._execute(_ADD_PASSWORD, values)
-
-    async def confirm_password(self, server: str, role: str, version: int) -> None:
-        """Note that a password is the role's, and forget all others."""
-        key = {"key_server": server, "key_role": role, "key_version": version}
-        await self._execute(_CONFIRM_PASSWORD, key)
-
-    async def forget_password(self, server: str, role: str, version: int) -> None:
-        """Forget a password that the server never got."""
-        key = {"key_server": server, "key_role": role, "key_version": version}
-        await self._execute(_FORGET_PASSWORD, key)
-
-
-def _place(server: str, role: str, version: int) -> tuple[str, ...]:
-    return (server_passwords.name, "secret", server, role, str(version))

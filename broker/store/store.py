@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from broker.domain.errors import BrokerError, StateUnavailable
 from broker.store import rows
 from broker.store import statements as sql
+from broker.store.admin_passwords import AdminPasswords
 from broker.store.census import Census
 from broker.store.connect import PATIENCE, create_engine
 from broker.store.deleted import DeletedInstances
@@ -56,6 +57,7 @@ class PostgresStore:
 
     Attributes:
         servers: What is known about servers.
+        admin_passwords: What the broker's own passwords on them were changed to.
         deleted: The deleted instances whose data is kept.
         storage: What databases occupy.
         warm: The records of the warm stock.
@@ -73,7 +75,8 @@ class PostgresStore:
         self._single = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._keys = keys
         self._patience = patience
-        self.servers = ServerRecords(self._execute, keys)
+        self.servers = ServerRecords(self._execute)
+        self.admin_passwords = AdminPasswords(self._execute, keys)
         self._recent = RecentOccupancy()
         self.deleted = DeletedInstances(self._execute)
         self.storage = StorageRecords(self._execute)

@@ -26,7 +26,7 @@ from tests.support.state import migrated_template, state_dsn
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from broker.store.servers import ServerRecords
+    from broker.store.admin_passwords import AdminPasswords
 
 PASSWORD = "the-first-password"
 
@@ -82,10 +82,10 @@ async def server(changeable: PostgresServer) -> PostgresServer:
 
 
 @pytest.fixture
-async def records(state_dsn: str) -> AsyncIterator[ServerRecords]:
+async def records(state_dsn: str) -> AsyncIterator[AdminPasswords]:
     """Return the recorded passwords."""
     store = PostgresStore(state_dsn, KeyRing([("k1", secrets.token_bytes(32))]))
-    yield store.servers
+    yield store.admin_passwords
     await store.close()
 
 
@@ -94,24 +94,24 @@ def _dsn(server: PostgresServer) -> str:
     return server.dsn(BROKER_ROLE, PASSWORD, BROKER_ROLE)
 
 
-def _login(server: PostgresServer, records: ServerRecords) -> AdminLogin:
+def _login(server: PostgresServer, records: AdminPasswords) -> AdminLogin:
     settings = ServerSettings(name="own", admin_dsn=Secret(_dsn(server)), host="127.0.0.1")
     return admin_login(settings, records)
 
 
-def _engine(server: PostgresServer, records: ServerRecords) -> PostgresEngine:
+def _engine(server: PostgresServer, records: AdminPasswords) -> PostgresEngine:
     return PostgresEngine(
         "own", _dsn(server), pool_size=2, stored_passwords=partial(stored_passwords, records, "own")
     )
 
 
-async def _rotated(server: PostgresServer, records: ServerRecords) -> Secret:
+async def _rotated(server: PostgresServer, records: AdminPasswords) -> Secret:
     async with rotating("own", _login(server, records)) as session:
         return await rotate_admin("own", session, records)
 
 
 async def test_who_works_goes_on_and_who_comes_finds_the_new_password(
-    server: PostgresServer, records: ServerRecords
+    server: PostgresServer, records: AdminPasswords
 ) -> None:
     """A running engine, a new one and the next rotation log in; the old password is worth nothing.
 
@@ -149,7 +149,7 @@ async def test_who_works_goes_on_and_who_comes_finds_the_new_password(
     ],
 )
 async def test_whoever_dies_leaves_a_broker_that_logs_in(
-    server: PostgresServer, records: ServerRecords, dies: str, done: bool
+    server: PostgresServer, records: AdminPasswords, dies: str, done: bool
 ) -> None:
     """Wherever a rotation ends, everybody finds the password, and it can be rotated again."""
     await _rotated(server, records)
@@ -173,7 +173,7 @@ async def test_whoever_dies_leaves_a_broker_that_logs_in(
     assert [known.secret for known in await records.passwords("own", BROKER_ROLE)] == [last]
 
 
-async def test_two_rotations_take_turns(server: PostgresServer, records: ServerRecords) -> None:
+async def test_two_rotations_take_turns(server: PostgresServer, records: AdminPasswords) -> None:
     """The second is told so, and nothing is recorded for it."""
     async with rotating("own", _login(server, records)):
         with pytest.raises(TemporaryFailure, match="by somebody else"):
@@ -184,7 +184,7 @@ async def test_two_rotations_take_turns(server: PostgresServer, records: ServerR
 async def test_without_the_state_the_connection_string_has_to_do(server: PostgresServer) -> None:
     """A state database that is down keeps nobody from logging in with what is known."""
     store = PostgresStore("host=127.0.0.1 port=1", KeyRing([("k1", secrets.token_bytes(32))]))
-    engine = _engine(server, store.servers)
+    engine = _engine(server, store.admin_passwords)
     await engine.open()
     assert (await engine.vitals()).connection_slots > 0
     await engine.close()
@@ -192,7 +192,7 @@ async def test_without_the_state_the_connection_string_has_to_do(server: Postgre
 
 
 async def test_a_password_nobody_knows_is_an_unreachable_server(
-    server: PostgresServer, records: ServerRecords
+    server: PostgresServer, records: AdminPasswords
 ) -> None:
     """When the operator changes the password by hand, errors are temporary until the file is."""
     await _as_superuser(server, f"ALTER ROLE {BROKER_ROLE} PASSWORD 'another'")
@@ -218,7 +218,7 @@ async def test_a_role_without_a_password_is_refused(dsn: str, reason: str) -> No
 
 
 async def test_a_server_that_asks_for_no_password_is_refused(
-    server: PostgresServer, records: ServerRecords
+    server: PostgresServer, records: AdminPasswords
 ) -> None:
     """Nothing would prove there that the new password works."""
     hba = server.data_directory / "pgdata" / "pg_hba.conf"
@@ -255,7 +255,7 @@ async def _lets_in(dsn: str) -> bool:
 
 
 async def test_a_session_recognises_its_own_role_elsewhere(
-    server: PostgresServer, records: ServerRecords, state_dsn: str
+    server: PostgresServer, records: AdminPasswords, state_dsn: str
 ) -> None:
     """Another way to the same server with the same role is noticed, another server is not."""
     async with rotating("own", _login(server, records)) as session:

@@ -22,7 +22,7 @@ async def test_an_interrupted_rotation_keeps_what_is_done(state_dsn: str) -> Non
     instance = an_instance(tag_key_id="old")
     bindings = [a_binding(instance.key, f"binding {number}") for number in range(BATCH + 20)]
     await record(old, instance, *bindings)
-    await old.servers.add_password("alpha", "pgbroker", 1, Secret("first"))
+    await old.admin_passwords.add_password("alpha", "pgbroker", 1, Secret("first"))
     await old.close()
 
     both = PostgresStore(state_dsn, KeyRing([NEW, OLD]))

@@ -71,13 +71,13 @@ async def test_a_recorded_password_is_encrypted(
     store: PostgresStore, other: PostgresStore, state_dsn: str
 ) -> None:
     """It comes back as it was, only with its key, and the table shows nothing of it."""
-    await store.servers.add_password("alpha", "pgbroker", 1, Secret("canary-password"))
-    (recorded,) = await store.servers.passwords("alpha", "pgbroker")
+    await store.admin_passwords.add_password("alpha", "pgbroker", 1, Secret("canary-password"))
+    (recorded,) = await store.admin_passwords.passwords("alpha", "pgbroker")
     assert (recorded.secret, recorded.confirmed) == (Secret("canary-password"), False)
     (row,) = await query(state_dsn, "SELECT secret FROM pgbroker.server_passwords")
     assert b"canary" not in bytes(row[0])
     with pytest.raises(EncryptionKeyMissing):
-        await other.servers.passwords("alpha", "pgbroker")
+        await other.admin_passwords.passwords("alpha", "pgbroker")
     with pytest.raises(EncryptionKeyMissing, match="k1"):
         await other.verify_keys()
 
@@ -85,11 +85,11 @@ async def test_a_recorded_password_is_encrypted(
 async def test_confirming_a_password_forgets_all_others(store: PostgresStore) -> None:
     """What another server or role has stays."""
     for server, version in (("alpha", 1), ("alpha", 2), ("alpha", 3), ("beta", 1)):
-        await store.servers.add_password(server, "pgbroker", version, Secret(f"p{version}"))
-    await store.servers.forget_password("alpha", "pgbroker", 3)
-    newest, oldest = await store.servers.passwords("alpha", "pgbroker")
+        await store.admin_passwords.add_password(server, "pgbroker", version, Secret(f"p{version}"))
+    await store.admin_passwords.forget_password("alpha", "pgbroker", 3)
+    newest, oldest = await store.admin_passwords.passwords("alpha", "pgbroker")
     assert (newest.version, oldest.version) == (2, 1)
-    await store.servers.confirm_password("alpha", "pgbroker", 2)
-    (kept,) = await store.servers.passwords("alpha", "pgbroker")
+    await store.admin_passwords.confirm_password("alpha", "pgbroker", 2)
+    (kept,) = await store.admin_passwords.passwords("alpha", "pgbroker")
     assert (kept.version, kept.confirmed) == (2, True)
-    assert len(await store.servers.passwords("beta", "pgbroker")) == 1
+    assert len(await store.admin_passwords.passwords("beta", "pgbroker")) == 1

@@ -238,6 +238,25 @@ def test_a_plan_without_a_server_is_said_with_its_line(
     )
 
 
+def test_a_plan_whose_labels_no_server_has_is_said_with_its_line(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    """Labels that no server of the pool has are a typing mistake, found at the start."""
+    catalog = tmp_path / "catalog.yaml"
+    labelled = "name: big\n        server_labels: {disk: nvme, zone: a}"
+    catalog.write_text(edited(CATALOG, "name: big", labelled))
+    environ["PGBROKER_CATALOG_FILE"] = str(catalog)
+    (problem,) = environment_problems(environ)
+    assert problem == (
+        f"{catalog}:12: the plan 'big' requires the labels disk: nvme, zone: a, and no server of "
+        "the pool 'default' has them all."
+    )
+    servers = Path(environ["PGBROKER_SERVERS_FILE"])
+    servers.write_text(f"{servers.read_text()}    labels: {{disk: nvme, zone: a, more: b}}\n")
+    big = load_settings(environ).catalog.offerings[0].plans[1]
+    assert big.server_labels == {"disk": "nvme", "zone": "a"}
+
+
 def test_the_catalog_file_dates_the_catalog(environ: dict[str, str], tmp_path: Path) -> None:
     """When the catalog was modified is when its file was, in whole seconds."""
     catalog = tmp_path / "catalog.yaml"

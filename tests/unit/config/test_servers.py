@@ -56,11 +56,16 @@ servers:
     sslmode: verify-full
     ca_certificate_file: ca.pem
     max_databases: 200
+    max_connections: 500
+    max_storage: 2TiB
+    labels: { disk: nvme }
 """)
     (server,) = load_servers(path)
     assert server.admin_dsn.reveal() == DSN
     assert (server.pool, server.port, server.sslmode) == ("fast", 6432, "verify-full")
-    assert server.max_databases == 200
+    assert (server.max_databases, server.max_connections) == (200, 500)
+    assert server.max_storage == 2 * 2**40
+    assert server.labels == {"disk": "nvme"}
     assert server.ca_certificate == authority.cert_pem.bytes().decode().rstrip("\n")
 
 
@@ -81,6 +86,18 @@ servers:
         (
             "host: db\n    admin_dsn: host=/run\n    ca_certificate: PEM",
             "5: ca_certificate: is not a PEM certificate.",
+        ),
+        (
+            "host: db\n    admin_dsn: host=/run\n    max_storage: 500",
+            "5: servers[0].max_storage: must be text",
+        ),
+        (
+            "host: db\n    admin_dsn: host=/run\n    max_storage: 500GB",
+            "5: servers[0].max_storage: write a whole number with a unit: KiB, MiB, GiB or TiB",
+        ),
+        (
+            "host: db\n    admin_dsn: host=/run\n    labels: {disk: 1}",
+            "5: servers[0].labels.disk: must be text; put it in quotes",
         ),
         (
             "host: db\n    admin_dsn: host=/run\n    max_database: 5",
