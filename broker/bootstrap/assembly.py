@@ -137,7 +137,7 @@ def wire(settings: Settings) -> Wiring:
         window=settings.sync_window,
         lease=settings.lease,
         tag_key_id=keys.ids[0],
-        stock_claimed=stock.claimed,
+        stock=stock,
     )
     return Wiring(broker, store, runner, Purge(broker, tags), fleet, stock)
 

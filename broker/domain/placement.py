@@ -10,7 +10,7 @@ promised 200, whatever is in use at the moment. A capacity that is not configure
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -109,6 +109,15 @@ class Occupancy:
 
     placed: tuple[Placed, ...] = ()
     cordoned: frozenset[str] = frozenset()
+
+    def without(self, databases: Iterable[tuple[str, str, str]]) -> Occupancy:
+        """Return this without some databases.
+
+        Args:
+            databases: The server, the offering and the plan of each.
+        """
+        gone = (Placed(*of, databases=-1, promises=-1) for of in databases)
+        return replace(self, placed=(*self.placed, *gone))
 
     def use(self, catalog: Catalog) -> dict[str, Use]:
         """Return what is taken of each server, by its name.

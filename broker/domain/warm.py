@@ -18,7 +18,7 @@ from broker.domain.database import DatabaseOptions
 from broker.domain.instance import InstanceKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from broker.domain.catalog import Plan
     from broker.domain.parameters import InstanceParameters
@@ -168,6 +168,26 @@ def superfluous(
             place = (warm.server, warm.fingerprint)
             if kept[place] > wanted.get(place, 0):
                 yield warm
+
+
+def fewest(
+    stock: Iterable[WarmDatabase], enough: Callable[[str, Sequence[WarmDatabase]], bool]
+) -> Sequence[WarmDatabase]:
+    """Return the fewest databases of one server without which it would have room.
+
+    Args:
+        stock: All there is. What is being made is not touched; what is being dropped comes first.
+        enough: Tells whether a server has room without some of its databases.
+    """
+    by_server: dict[str, list[WarmDatabase]] = {}
+    for warm in sorted(stock, key=lambda warm: warm.state is not WarmState.RELEASING):
+        if warm.state is not WarmState.MAKING:
+            by_server.setdefault(warm.server, []).append(warm)
+    found = [
+        next((here[:n] for n in range(1, len(here) + 1) if enough(server, here[:n])), [])
+        for server, here in by_server.items()
+    ]
+    return min(filter(None, found), key=len, default=[])
 
 
 def left_behind(stock: Iterable[WarmDatabase]) -> Iterator[WarmDatabase]:

@@ -19,6 +19,7 @@ from broker.domain.database import DatabaseSpec, Limits
 from broker.domain.errors import BrokerError, TemporaryFailure
 from broker.domain.warm import (
     WarmDatabase,
+    fewest,
     fingerprint,
     left_behind,
     missing,
@@ -27,7 +28,7 @@ from broker.domain.warm import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
     from broker.domain.catalog import Catalog, Plan
     from broker.service.ports import DatabaseSession, Servers, Store, Tags
@@ -63,7 +64,7 @@ class WarmStock:
         self._servers = servers
         self._tags = tags
         self._tag_key_id = tag_key_id
-        self._claimed = asyncio.Event()
+        self._asked = asyncio.Event()
         self._refused: dict[tuple[str, str], float] = {}
         self._plans = tuple(
             (offering.id, plan)
@@ -81,13 +82,13 @@ class WarmStock:
             for server in self._servers.suitable(plan, with_away=True)
         }
 
-    def claimed(self) -> None:
-        """Be told that something is missing now; it is made in the background."""
-        self._claimed.set()
+    def refill_soon(self) -> None:
+        """Make what is missing in the background, in a moment."""
+        self._asked.set()
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
-        """Put the stock in order, and refill it after each claim, until the context is left."""
+        """Put the stock in order, and refill it when asked, until the context is left."""
         keeping = asyncio.create_task(self._keep_and_refill(), name="warm stock")
         try:
             yield
@@ -108,6 +109,25 @@ class WarmStock:
         if self._plans:
             servers = {name for _, plan in self._plans for name in self._servers.suitable(plan)}
             await asyncio.gather(*(self._refill(server) for server in sorted(servers)))
+
+    async def make_room(self, plan: Plan) -> bool:
+        """Drop what of the stock keeps every server from taking one more database of a plan.
+
+        Returns:
+            ``False`` when the stock is not what keeps them from it.
+        """
+        async with self._store.transaction() as state:
+            occupancy = await state.occupancy(exclusively=True)
+
+            def enough(server: str, gone: Sequence[WarmDatabase]) -> bool:
+                places = ((warm.server, warm.service_id, warm.plan_id) for warm in gone)
+                return server in self._servers.room(plan, occupancy.without(places))
+
+            yielding = fewest(await state.warm.listed(), enough)
+            for warm in yielding:
+                await state.warm.release(warm)
+        await self.drop(yielding)
+        return bool(yielding)
 
     async def drop(self, stock: Iterable[WarmDatabase]) -> list[str]:
         """Drop databases that are only to be dropped; the next goes on when one cannot be.
@@ -140,11 +160,11 @@ class WarmStock:
             except BrokerError as exc:
                 log.warning("warm stock not refilled", reason=exc.description)
             except Exception:
-                # The periodic work tries again; this must be there for the next claim.
+                # The periodic work tries again; this must be there when it is asked again.
                 log.exception("warm stock not refilled")
-            await self._claimed.wait()
+            await self._asked.wait()
             await asyncio.sleep(SETTLE)
-            self._claimed.clear()
+            self._asked.clear()
             work = self.refill
 
     async def _refill(self, server: str) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from broker.domain.catalog import Catalog, Plan
     from broker.domain.instance import InstanceKey
     from broker.domain.operation import Caller, UpdateTarget
-    from broker.service.ports import Clock, Runner, Servers, StateTransaction, Store
+    from broker.service.ports import Clock, Runner, Servers, StateTransaction, Stock, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Broker:
         window: How long a request waits for its operation before it answers that it goes on.
         lease: How long a process may stay silent before another takes its operation over.
         tag_key_id: The key that makes the tags of new instances.
-        stock_claimed: Called when an instance has taken a database of the warm stock.
+        stock: Keeps databases ready.
     """
 
     catalog: Catalog
@@ -49,7 +49,7 @@ class Broker:
     window: timedelta
     lease: timedelta
     tag_key_id: str
-    stock_claimed: Callable[[], None] = lambda: None
+    stock: Stock
 
 
 class Progress(Enum):

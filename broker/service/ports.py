@@ -516,6 +516,20 @@ class Tags(Protocol):
         """Return the binding that the comment on a login role describes, if it has a record."""
 
 
+class Stock(Protocol):
+    """Keeps databases ready for instances that nobody has asked for yet."""
+
+    def refill_soon(self) -> None:
+        """Make what is missing in the background, in a moment."""
+
+    async def make_room(self, plan: Plan) -> bool:
+        """Drop what of the stock keeps every server from taking one more database of a plan.
+
+        Returns:
+            ``False`` when the stock is not what keeps them from it.
+        """
+
+
 class Runner(Protocol):
     """Carries out recorded operations."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from broker.domain import decide, names
+from broker.domain.errors import PoolExhausted
 from broker.domain.instance import Instance, Status
 from broker.domain.operation import OperationKind, Work
 from broker.domain.parameters import RESTORE_FROM, InstanceParameters, provision_extensions
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from broker.service.ports import StateTransaction
 
 
+YIELDS = 3
+"""How often the warm stock may be asked to make room for one request."""
+
+
 class _Overtaken(Exception):
     """Another request with the same id was quicker; what this one did is to be rolled back."""
 
@@ -49,31 +53,54 @@ async def provision(broker: Broker, request: ProvisionRequest) -> Outcome:
     plan = broker.catalog.plan(request.service_id, request.plan_id)
     broker.check_parameters(plan.schemas["provision"], request.parameters)
     check_asynchronous(plan, accepts_incomplete=request.accepts_incomplete)
-    task: Work | Operation | None = None
-    source: DeletedInstance | None = None
-    claimed: Location | None = None
-    while task is None:
-        if RESTORE_FROM in request.parameters:
-            source = await find_source(broker, request, plan)
-        with suppress(_Overtaken):
-            async with broker.store.transaction() as state:
-                stored = await state.instance(request.instance)
-                active = await state.active_operations(request.instance) if stored else []
-                match decide.decide_provision(request, stored, operation_on(active)):
-                    case decide.Replay():
-                        return UNCHANGED
-                    case decide.Await(operation=task):
-                        pass
-                    case decide.Create() | decide.Retry():
-                        claimed = None if stored else await claim(broker, state, request, plan)
-                        task = await _record(
-                            broker, state, request, plan, stored, source=source, claimed=claimed
-                        )
-                if task is None:
-                    raise _Overtaken
-    if claimed is not None:
-        broker.stock_claimed()
+    task = await _task(broker, request, plan)
+    if task is None:
+        return UNCHANGED
     return await carry_out(broker, task, plan=plan, accepts_incomplete=request.accepts_incomplete)
+
+
+async def _task(broker: Broker, request: ProvisionRequest, plan: Plan) -> Work | Operation | None:
+    """Record what is asked for, or find what was recorded before; ``None`` when it is done."""
+    yields = YIELDS
+    while True:
+        try:
+            return await _begin(broker, request, plan)
+        except _Overtaken:
+            continue
+        except PoolExhausted:
+            yields -= 1
+            if yields < 0 or not await broker.stock.make_room(plan):
+                raise
+
+
+async def _begin(broker: Broker, request: ProvisionRequest, plan: Plan) -> Work | Operation | None:
+    """Decide what a request leads to, in one transaction.
+
+    Raises:
+        _Overtaken: Ask again.
+        PoolExhausted: No server has room.
+    """
+    source: DeletedInstance | None = None
+    if RESTORE_FROM in request.parameters:
+        source = await find_source(broker, request, plan)
+    async with broker.store.transaction() as state:
+        stored = await state.instance(request.instance)
+        active = await state.active_operations(request.instance) if stored else []
+        match decide.decide_provision(request, stored, operation_on(active)):
+            case decide.Replay():
+                return None
+            case decide.Await(operation=running):
+                return running
+            case decide.Create() | decide.Retry():
+                claimed = None if stored else await claim(broker, state, request, plan)
+                work = await _record(
+                    broker, state, request, plan, stored, source=source, claimed=claimed
+                )
+        if work is None:
+            raise _Overtaken
+    if plan.warm:
+        broker.stock.refill_soon()
+    return work
 
 
 async def _record(

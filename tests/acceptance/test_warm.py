@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from tests.support.catalog import CATALOG
+from tests.support.catalog import BIG, CATALOG
 from tests.support.platform import Platform, new_id
 from tests.support.process import PASSWORD, USERNAME, BrokerProcess, run_program, running_broker
 
@@ -137,6 +137,33 @@ def test_extensions_are_added_and_other_databases_are_made(
         assert stock.database_of(other) not in before
         for instance in (asked, other):
             assert platform.deprovision(instance).status_code == 200
+
+
+def test_a_full_server_gives_what_is_ready_and_the_stock_yields(
+    warm_environment: dict[str, str], stock: Stock, tmp_path: Path
+) -> None:
+    """The stock never keeps anybody from a database: it is given away, or makes room."""
+    servers_file = tmp_path / "servers.yaml"
+    servers = json.loads(servers_file.read_text("utf-8"))["servers"]
+    limited = [server | {"max_databases": WARM} for server in servers]
+    servers_file.write_text(json.dumps({"servers": limited}), "utf-8")
+    with (
+        running_broker(warm_environment, tmp_path / "broker.log") as broker,
+        Platform(broker.url, (USERNAME, PASSWORD)) as platform,
+    ):
+        before = stock.filled()
+        other = platform.provisioned(BIG)
+        assert stock.database_of(other) not in before
+        assert len(stock.ready()) == WARM - 1
+        same = platform.provisioned()
+        assert stock.database_of(same) in before
+        full = platform.provision(new_id())
+        assert full.status_code == 503
+        assert "no room for another database" in full.json()["description"]
+        assert stock.ready() == set()
+        assert platform.deprovision(same).status_code == 200
+        assert platform.deprovision(other, BIG).status_code == 200
+    assert run_program("warm", "release", environ=warm_environment).returncode == 0
 
 
 def test_the_stock_is_shown_and_released(

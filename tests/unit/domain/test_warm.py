@@ -101,3 +101,20 @@ def test_a_tag_of_the_stock_is_no_instances() -> None:
     """What reads tags can tell the stock from every platform's instances."""
     assert warm.is_warm(warm.warm_key("d1"))
     assert not warm.is_warm(KEY)
+
+
+def test_the_fewest_make_room() -> None:
+    """The server that has to give up the least does; what is being dropped goes first."""
+    leaving = _one("d3", WarmState.RELEASING)
+    stock = [_one("d1"), _one("d2", WarmState.MAKING), leaving, _one("d4"), _one("d5", server="b")]
+
+    def after(alpha: int, beta: int) -> list[str]:
+        needed = {"alpha": alpha, "b": beta}
+        found = warm.fewest(stock, lambda server, gone: len(gone) >= needed[server])
+        return [one.database for one in found]
+
+    assert after(1, 9) == ["d3"]
+    assert after(2, 9) == ["d3", "d1"]
+    assert after(2, 1) == ["d5"]
+    assert after(4, 2) == []
+    assert list(warm.fewest([], lambda _server, _gone: True)) == []
