@@ -39,7 +39,9 @@ async def warm_fleet(
         fleet.end()
 
 
-@pytest.mark.parametrize("boundary", ["adopt_database", Boundary.FINISHING])
+@pytest.mark.parametrize(
+    "boundary", [Boundary.RECORDING, Boundary.RECORDED, "adopt_database", Boundary.FINISHING]
+)
 @pytest.mark.parametrize("wanted", [True, False])
 async def test_a_claimed_database_is_adopted_or_dropped(
     warm_fleet: Fleet, boundary: str, wanted: bool
