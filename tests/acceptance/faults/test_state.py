@@ -90,10 +90,11 @@ async def test_a_replica_started_without_its_state_database(
     await fleet.agrees()
 
 
-@pytest.mark.parametrize("mode", [StopMode.FAST, StopMode.KILL])
-@pytest.mark.parametrize("where", ["recorded", "last step"])
+@pytest.mark.parametrize(
+    ("where", "mode"), [("recorded", StopMode.KILL), ("last step", StopMode.FAST)]
+)
 async def test_a_state_database_lost_within_operations(
-    state: OwnServer, stateful: Fleet, mode: StopMode, where: str
+    state: OwnServer, stateful: Fleet, where: str, mode: StopMode
 ) -> None:
     """Whatever each operation was about to do, it is finished once the database is back."""
     fleet = stateful
