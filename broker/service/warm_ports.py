@@ -1,0 +1,58 @@
+"""What the service needs for the warm stock, as protocols; part of ``ports.py``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from broker.domain.catalog import Plan
+    from broker.domain.warm import Location, WarmDatabase
+
+
+class WarmRecords(Protocol):
+    """The records of the warm stock."""
+
+    async def listed(self) -> list[WarmDatabase]:
+        """Read the whole stock, the oldest first."""
+
+    async def claim(self, fingerprint: str, servers: Sequence[str]) -> Location | None:
+        """Take a ready database out of the stock; ``None`` when there is none.
+
+        Args:
+            fingerprint: What it must have been made like.
+            servers: Where it may be; those that are cordoned do not count.
+        """
+
+    async def add(self, warm: WarmDatabase) -> None:
+        """Record a database that is about to be made."""
+
+    async def is_being_made(self, database: str) -> bool:
+        """Tell whether a database is still to be made."""
+
+    async def ready(self, database: str) -> bool:
+        """Record that a database is ready; ``False`` when it was given up in the meantime."""
+
+    async def release(self, warm: WarmDatabase) -> bool:
+        """Take a database out of the stock, to be dropped; ``False`` when it has changed."""
+
+    async def give_up(self, database: str) -> bool:
+        """Make sure that a database is only to be dropped; ``False`` when it is not, or is gone."""
+
+    async def forget(self, database: str) -> None:
+        """Forget a database that was dropped."""
+
+
+class Stock(Protocol):
+    """Keeps databases ready for instances that nobody has asked for yet."""
+
+    def refill_soon(self) -> None:
+        """Make what is missing in the background, in a moment."""
+
+    async def make_room(self, plan: Plan) -> bool:
+        """Drop what of the stock keeps every server from taking one more database of a plan.
+
+        Returns:
+            ``False`` when the stock is not what keeps them from it.
+        """
