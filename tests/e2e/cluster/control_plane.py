@@ -45,6 +45,10 @@ def control_plane(programs: Programs, directory: Path) -> Iterator[Cluster]:
     authority.cert_pem.write_to_path(directory / "ca.crt")
     server = authority.issue_cert(_LOCAL, "localhost", "kubernetes.default.svc")
     server.private_key_and_cert_chain_pem.write_to_path(directory / "server.pem")
+    client = authority.issue_cert(
+        "kube-apiserver", common_name="kube-apiserver", organization_name="system:masters"
+    )
+    client.private_key_and_cert_chain_pem.write_to_path(directory / "kubelet-client.pem")
     _write_key(directory / "service-accounts.key")
     token = secrets.token_urlsafe(32)
     _write_private(directory / "tokens.csv", f'{token},admin,admin,"system:masters"\n')
@@ -100,6 +104,9 @@ def _apiserver(
         f"--service-account-key-file={directory / 'service-accounts.key'}",
         f"--service-account-signing-key-file={directory / 'service-accounts.key'}",
         "--service-cluster-ip-range=10.96.0.0/16",
+        f"--kubelet-client-certificate={directory / 'kubelet-client.pem'}",
+        f"--kubelet-client-key={directory / 'kubelet-client.pem'}",
+        "--kubelet-preferred-address-types=InternalIP",
         log_file=directory / "kube-apiserver.log",
         is_ready=lambda: answers(f"https://{_LOCAL}:{port}/readyz", trust),
     ):

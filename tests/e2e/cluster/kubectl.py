@@ -102,6 +102,20 @@ class Cluster:
             shown = self.kubectl("get", reference, "--output=yaml", "--ignore-not-found")
             raise CommandError(f"{error}\n{shown}") from None
 
+    def rollout(self, deployment: str, *, seconds: int = 170) -> None:
+        """Wait until a Deployment runs as it should.
+
+        Raises:
+            CommandError: It does not in time; with what the cluster has to say about that.
+        """
+        arguments = ("rollout", "status", f"deployment/{deployment}", f"--timeout={seconds}s")
+        try:
+            self.kubectl(*arguments)
+        except CommandError as error:
+            pods = self.kubectl("get", "pods", "--output=wide")
+            events = self.kubectl("events", "--types=Warning")
+            raise CommandError(f"{error}\n{pods}\n{events}") from None
+
     def condition(self, kind: str, name: str, wanted: str = "Ready") -> dict[str, str]:
         """Return a condition of an object: ``status``, ``reason``, ``message``; or nothing yet."""
         conditions = self.get(kind, name).get("status", {}).get("conditions", ())

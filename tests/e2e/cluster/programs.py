@@ -1,6 +1,7 @@
 """The programs of the control plane: given by ``KUBEBUILDER_ASSETS``, or built once with Go.
 
-``python -m tests.e2e.cluster.programs`` builds what is missing and prints where everything is.
+``python -m tests.e2e.cluster.programs`` builds what is missing and prints where everything is, with
+the argument ``node`` also what runs pods.
 """
 
 from __future__ import annotations
@@ -47,6 +48,14 @@ _PACKAGES = {
 }
 """Go package of each program, by the folder of the module that pins its version."""
 
+_NODE_PACKAGES = {
+    "kubernetes": {
+        "kube-proxy": "k8s.io/kubernetes/cmd/kube-proxy",
+        "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
+        "kubelet": "k8s.io/kubernetes/cmd/kubelet",
+    }
+}
+
 Programs = Mapping[str, Path]
 
 
@@ -54,15 +63,18 @@ class ProgramsMissingError(Exception):
     """A program is neither given nor can it be built; the message says what to install."""
 
 
-def find_programs() -> Programs:
+def find_programs(*, node: bool = False) -> Programs:
     """Return the path of every program by its name, and build what is neither given nor cached.
+
+    Args:
+        node: Those of a node, in place of those of the control plane.
 
     Raises:
         ProgramsMissingError: Something has to be built, and it cannot be.
     """
     given = os.environ.get(GIVEN)
     found: dict[str, Path] = {}
-    for module, packages in _PACKAGES.items():
+    for module, packages in (_NODE_PACKAGES if node else _PACKAGES).items():
         wanted = dict(packages)
         for name in packages:
             if given and (Path(given) / name).is_file():
@@ -74,9 +86,13 @@ def find_programs() -> Programs:
     return found
 
 
+def cache_folder() -> Path:
+    """Return where things are kept that take long to make."""
+    return Path(os.environ.get(CACHE) or Path.home() / ".cache") / "pgbroker" / "e2e"
+
+
 def _cached(module: str, packages: Mapping[str, str]) -> Path:
-    cache = Path(os.environ.get(CACHE) or Path.home() / ".cache") / "pgbroker" / "e2e"
-    directory = cache / f"{module}-{_fingerprint(_SOURCES / module)}"
+    directory = cache_folder() / f"{module}-{_fingerprint(_SOURCES / module)}"
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be building the same
@@ -135,9 +151,15 @@ def _name_of(package: str, sources: Path) -> str:
 
 
 def main() -> None:
-    """Print where the programs are; end with a message when they cannot be had."""
+    """Print where the programs are; end with a message when they cannot be had.
+
+    With the argument ``node``, those of a node are among them.
+    """
     try:
-        for name, path in find_programs().items():
+        found = dict(find_programs())
+        if "node" in sys.argv[1:]:
+            found |= find_programs(node=True)
+        for name, path in found.items():
             sys.stdout.write(f"{name}: {path}\n")
     except ProgramsMissingError as error:
         sys.exit(str(error))

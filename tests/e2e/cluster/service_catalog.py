@@ -40,12 +40,15 @@ _WITH_CHECKED_STATUS = ("clusterservicebrokers", "servicebindings", "servicebrok
 
 
 @contextmanager
-def service_catalog(cluster: Cluster, directory: Path) -> Iterator[None]:
+def service_catalog(
+    cluster: Cluster, directory: Path, *, resolver: Path | None = None
+) -> Iterator[None]:
     """Install Service Catalog and run it until the context is left.
 
     Args:
         cluster: Where to.
         directory: For certificates and the log.
+        resolver: A ``resolv.conf`` for it alone, which only root can give it.
     """
     cluster.apply(*_definitions())
     for resource in _RESOURCES:
@@ -55,8 +58,11 @@ def service_catalog(cluster: Cluster, directory: Path) -> Iterator[None]:
     certificate = authority.issue_cert("127.0.0.1")
     certificate.private_key_pem.write_to_path(directory / "tls.key")
     certificate.cert_chain_pems[0].write_to_path(directory / "tls.crt")
+    program = cluster.programs["service-catalog"]
+    if resolver is not None:
+        program = _resolving(program, resolver, directory)
     with running(
-        cluster.programs["service-catalog"],
+        program,
         f"--kubeconfig={cluster.kubeconfig}",
         f"--webhook-port={port}",
         f"--webhook-certificates={directory}",
@@ -69,6 +75,18 @@ def service_catalog(cluster: Cluster, directory: Path) -> Iterator[None]:
         trusted = b64encode(authority.cert_pem.bytes()).decode()
         cluster.apply(*_webhooks(f"https://127.0.0.1:{port}", trusted))
         yield
+
+
+def _resolving(program: Path, resolver: Path, directory: Path) -> Path:
+    """Write a program that runs another one with a ``resolv.conf`` of its own."""
+    wrapped = directory / "service-catalog"
+    wrapped.write_text(
+        "#!/bin/sh\nexec unshare --mount --propagation=private sh -c"
+        f""" 'mount --bind {resolver} /etc/resolv.conf && exec {program} "$@"' sh "$@"\n""",
+        "utf-8",
+    )
+    wrapped.chmod(0o755)
+    return wrapped
 
 
 def _definitions() -> Iterator[dict[str, Any]]:
