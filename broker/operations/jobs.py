@@ -15,7 +15,7 @@ from uuid import UUID
 import structlog
 from procrastinate import App, BaseRetryStrategy, PsycopgConnector, RetryDecision
 
-from broker.domain.errors import BrokerError
+from broker.domain.errors import BrokerError, StateUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -161,9 +161,12 @@ class Worker:
 
         Raises:
             StillRunning: Its process is alive.
+            StateUnavailable: How it has ended could not be recorded; it is to be resumed again.
         """
         try:
             ended = await self._runner.resume(UUID(operation_id))
+        except StateUnavailable:
+            raise
         except BrokerError as reason:
             log.info("operation taken over has failed", operation=operation_id, reason=str(reason))
             return

@@ -23,9 +23,11 @@ def main() -> None:
     seed = chosen.seed or secrets.token_hex(4)
     _tell(f"seed {seed}")
     with server_directory() as directory:
-        result = asyncio.run(run(seed, chosen.seconds, directory, tell=_tell))
-        if chosen.keep:
-            shutil.copytree(directory / "replicas", chosen.keep, dirs_exist_ok=True)
+        try:
+            result = asyncio.run(run(seed, chosen.seconds, directory, tell=_tell))
+        finally:
+            if chosen.keep:
+                shutil.copytree(directory / "replicas", chosen.keep, dirs_exist_ok=True)
     _tell(table(result))
     sys.exit(1 if result.violations else 0)
 

@@ -183,20 +183,34 @@ class PatientPlatform:
         json: dict[str, Any] | None = None,
         params: dict[str, str] | None = None,
     ) -> httpx.Response:
-        """Repeat a request until its fate is known: nothing but 2xx and refusals are an answer."""
+        """Repeat a request until its fate is known: nothing but 2xx and refusals are an answer.
+
+        Raises:
+            AssertionError: Nobody knows in time.
+        """
         asked = dict(params or {})
         if self.asynchronous:
             asked["accepts_incomplete"] = "true"
+        try:
+            async with asyncio.timeout(self._patience):
+                return await self._repeated(method, where, json, asked)
+        except TimeoutError:
+            raise AssertionError(
+                f"{method} {where} was not settled within {self._patience} seconds"
+            ) from None
+
+    async def _repeated(
+        self, method: str, where: str, json: dict[str, Any] | None, params: dict[str, str]
+    ) -> httpx.Response:
         pause = _FIRST_PAUSE
-        async with asyncio.timeout(self._patience):
-            while True:
-                response = await self.once(method, where, json=json, params=asked)
-                if response is not None and response.status_code == httpx.codes.ACCEPTED:
-                    await self._polled(where, response.json().get("operation"))
-                elif response is not None and is_answer(response):
-                    return response
-                await asyncio.sleep(pause * self.rng.uniform(0.5, 1))
-                pause = min(2 * pause, _LONGEST_PAUSE)
+        while True:
+            response = await self.once(method, where, json=json, params=params)
+            if response is not None and response.status_code == httpx.codes.ACCEPTED:
+                await self._polled(where, response.json().get("operation"))
+            elif response is not None and is_answer(response):
+                return response
+            await asyncio.sleep(pause * self.rng.uniform(0.5, 1))
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def once(
         self,

@@ -15,7 +15,7 @@ from tests.acceptance.faults.boundaries import boundaries
 from tests.acceptance.faults.requests import Request
 from tests.support.faults_failpoints import Action, Boundary
 from tests.support.faults_fleet import Fleet, a_fleet
-from tests.support.faults_platform import CREATED, DELETED
+from tests.support.faults_platform import CREATED, DELETED, path
 from tests.support.faults_servers import own_server
 from tests.support.faults_waiting import until
 
@@ -111,6 +111,39 @@ async def test_a_state_database_lost_within_operations(
         for request in requests:
             assert (await request.settled(platform)).status_code in CREATED | DELETED
     await fleet.agrees()
+
+
+async def test_a_takeover_that_loses_the_state_database(state: OwnServer, stateful: Fleet) -> None:
+    """Whoever has taken over does so again when the database is back, although nobody asks."""
+    fleet = stateful
+    kind = OperationKind.PROVISION
+    async with fleet.platform(fleet.failing) as platform:
+        request = await Request.prepared(platform, kind)
+        await fleet.arm(kind, Boundary.RECORDED, Action.KILL)
+        assert await request.sent_once(platform) is None
+        fleet.failing.reap()
+        fleet.survivor.kill()
+        await fleet.arm(kind, LAST_STEPS[kind], Action.HOLD)
+        await fleet.reached()
+        await state.embedded.stop()
+        fleet.failpoints.disarm()
+        await until(lambda: gave_up(fleet), what="the takeover has noticed")
+        await state.embedded.start()
+
+        async def over() -> bool:
+            polled = await platform.once("GET", f"{path(request.instance)}/last_operation")
+            assert polled is not None
+            return not polled.is_error and polled.json()["state"] == "succeeded"
+
+        await until(over, what="it has succeeded")
+        assert (await request.settled(platform)).status_code == httpx.codes.OK
+    await fleet.agrees()
+
+
+def gave_up(fleet: Fleet) -> bool:
+    """Tell whether the failing replica has met a state database that is down in a takeover."""
+    log = fleet.failing.log_file.read_text("utf-8")
+    return "takeover will be repeated" in log or "operation taken over has failed" in log
 
 
 async def ready(fleet: Fleet) -> bool:
