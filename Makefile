@@ -15,7 +15,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-
 	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-matrix e2e check format bench lock clean
+.PHONY: help setup run test test-matrix e2e e2e-node check format bench lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,7 +47,11 @@ test-matrix: $(STAMP) ## run the PostgreSQL tests on every supported version (ne
 
 e2e: $(STAMP) ## run the Kubernetes tests (needs Go, or programs in KUBEBUILDER_ASSETS)
 	@$(BIN)/python -m tests.e2e.cluster.programs
-	@$(BIN)/python -m pytest tests/e2e
+	@$(BIN)/python -m pytest tests/e2e --ignore=tests/e2e/node
+
+e2e-node: $(STAMP) ## run the chart and an application in pods (as root on Debian; says what to install)
+	@$(BIN)/python -m tests.e2e.cluster.programs node
+	@$(BIN)/python -m pytest tests/e2e/node
 
 chaos: $(STAMP) ## kill, freeze and stop everything at random, then compare; SECONDS=600 SEED=...
 	@$(BIN)/python -m tests.chaos --seconds $(SECONDS) --seed "$(SEED)"

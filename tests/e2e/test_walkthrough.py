@@ -99,7 +99,7 @@ def test_the_application_runs(namespace: Cluster, tmp_path: Path) -> None:
         (tmp_path / key).write_text(value, "utf-8")
     program = program.replace("/etc/postgres", str(tmp_path))
     program = program.replace("/tmp/ready", str(tmp_path / "ready"))  # noqa: S108
-    program = program.replace("threading.Event().wait()", "")
+    program = program.replace("signal.sigwait({signal.SIGTERM})", "")
     result = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "POSTGRES_URI": secret["uri"]},

@@ -128,7 +128,11 @@ def _build(sources: Path, packages: Mapping[str, str], directory: Path) -> None:
                 *packages.values(),
             ],
             cwd=sources,
-            env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false"},
+            env={
+                **os.environ,
+                "CGO_ENABLED": "0",
+                "GOFLAGS": "-mod=readonly -buildvcs=false -modcacherw",
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
