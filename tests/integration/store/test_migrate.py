@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
+from psycopg import sql
 from sqlalchemy.schema import CreateSchema
 
 from broker.domain.errors import StateUnavailable
+from broker.domain.instance import Status
 from broker.store import PostgresStore, migrate
 from broker.store.connect import create_engine
 from broker.store.migrate import configuration
 from broker.store.tables import SCHEMA, metadata
 from tests.integration.store.observe import query
-from tests.integration.store.records import an_instance, record
+from tests.integration.store.records import a_binding, an_instance, an_operation, record
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -34,6 +39,50 @@ SHAPE = """
     ORDER BY 1, 2, 3
 """
 """Every constraint, index and column of the schema."""
+
+
+COLUMNS = """
+    SELECT table_name, array_agg(column_name::text) FROM information_schema.columns
+    WHERE table_schema = 'pgbroker' AND table_name = ANY (%s) GROUP BY table_name
+"""
+
+TAKEOVERS = """
+    SELECT task_name, args ->> 'operation_id', scheduled_at = lease_until
+    FROM pgbroker_jobs.procrastinate_jobs
+        JOIN pgbroker.operations ON queueing_lock = operations.id::text
+    WHERE status = 'todo'
+"""
+
+
+async def migrate_to(dsn: str, revision: str) -> None:
+    """Bring an empty database to an old revision."""
+
+    def bring(connection: Connection) -> None:
+        command.upgrade(configuration(connection=connection, applied=[]), revision)
+
+    engine = create_engine(dsn, pool_size=1)
+    async with engine.begin() as connection:
+        await connection.execute(CreateSchema(SCHEMA))
+        await connection.run_sync(bring)
+    await engine.dispose()
+
+
+async def copy_rows(source: str, target: str, tables: list[str]) -> None:
+    """Copy the rows of tables, in this order, as far as the target has the columns."""
+    columns = dict(await query(target, COLUMNS, tables))
+    async with (
+        await psycopg.AsyncConnection.connect(source) as reading,
+        await psycopg.AsyncConnection.connect(target) as writing,
+    ):
+        for table in tables:
+            names = sql.SQL(", ").join(map(sql.Identifier, columns[table]))
+            which = sql.SQL("COPY {} ({}) ").format(sql.Identifier(SCHEMA, table), names)
+            async with (
+                reading.cursor().copy(which + sql.SQL("TO STDOUT")) as rows,
+                writing.cursor().copy(which + sql.SQL("FROM STDIN")) as copied,
+            ):
+                async for row in rows:
+                    await copied.write(row)
 
 
 async def test_migrations_lead_to_the_tables_of_the_code(state_dsn: str, empty_dsn: str) -> None:
@@ -73,6 +122,33 @@ async def test_migrating_again_does_nothing(empty_dsn: str, keys: KeyRing) -> No
     assert await migrate(empty_dsn) == []
     assert await store.instance(instance.key) == instance
     await store.close()
+
+
+async def test_what_the_oldest_revision_holds_is_kept(
+    store: PostgresStore, state_dsn: str, empty_dsn: str, keys: KeyRing
+) -> None:
+    """Migrated from the first revision, records are as they were, and work is taken over."""
+    instance = replace(an_instance(), status=Status.READY)
+    binding = replace(a_binding(instance.key), status=Status.CREATING)
+    finished, active = an_operation(instance.key), an_operation(instance.key, "binding")
+    await record(store, instance, binding, finished, active)
+    assert await store.finish(finished.succeeded(), Status.READY)
+
+    await migrate_to(empty_dsn, "0001")
+    await copy_rows(state_dsn, empty_dsn, ["instances", "bindings", "operations"])
+    scripts = ScriptDirectory.from_config(configuration()).walk_revisions("0001", "head")
+    *later, oldest = [script.revision for script in scripts]
+    assert oldest == "0001"
+    assert await migrate(empty_dsn) == sorted(later)
+    migrated = PostgresStore(empty_dsn, keys)
+    await migrated.check()
+
+    assert await migrated.instance(instance.key) == await store.instance(instance.key)
+    assert await migrated.binding(binding.key) == binding
+    for operation in (finished, active):
+        assert await migrated.operation(operation.id) == await store.operation(operation.id)
+    assert await query(empty_dsn, TAKEOVERS) == [("take_over", str(active.id), True)]
+    await migrated.close()
 
 
 async def test_replicas_that_migrate_at_once_take_turns(empty_dsn: str) -> None:
