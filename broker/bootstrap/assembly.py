@@ -150,6 +150,7 @@ def assemble(settings: Settings) -> Assembly:
         dsn=settings.state_dsn.reveal(),
         schema=QUEUE_SCHEMA,
         runner=wiring.runner,
+        defer_missing=lambda: wiring.store.defer_missing(settings.lease),
         chores=chores(settings, wiring),
         lease=settings.lease,
         poll_every=POLL_JOBS_EVERY,

@@ -7,15 +7,16 @@ and carry ids only; what they do is elsewhere.
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import structlog
 from procrastinate import App, BaseRetryStrategy, PsycopgConnector, RetryDecision
+from procrastinate.exceptions import ConnectorException
 
-from broker.domain.errors import BrokerError, StateUnavailable
+from broker.domain.errors import BrokerError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -31,9 +32,9 @@ TAKE_OVER = "take_over"
 QUEUE = "operations"
 UPKEEP = "upkeep"
 
-_EVERY_TEN_SECONDS = "* * * * * */10"
+_RESCUE_EVERY = 10.0
 _CONNECTIONS = 3
-_CONCURRENCY = 4
+_CONCURRENCY = 8
 _RESTART_AFTER = 2.0
 _SEARCH_PATH = "SELECT pg_catalog.set_config('search_path', %s, false)"
 
@@ -78,6 +79,7 @@ class Worker:
         dsn: str,
         schema: str,
         runner: OperationRunner,
+        defer_missing: Callable[[], Awaitable[object]],
         chores: Sequence[Chore],
         lease: timedelta,
         poll_every: timedelta,
@@ -89,6 +91,7 @@ class Worker:
             dsn: The state database, as a libpq connection string or URI.
             schema: The PostgreSQL schema of the queue.
             runner: Carries out what is taken over.
+            defer_missing: Writes takeover jobs that ought to be there and are not.
             chores: The periodic work.
             lease: How long a process may stay silent before its work is taken over.
             poll_every: How often to look for jobs that are due.
@@ -100,6 +103,7 @@ class Worker:
             await connection.commit()
 
         self._runner = runner
+        self._defer_missing = defer_missing
         self._lease = lease
         self._stop_within = stop_within.total_seconds()
         self._options: dict[str, Any] = {
@@ -110,7 +114,8 @@ class Worker:
             "shutdown_graceful_timeout": stop_within.total_seconds(),
             # Every job is due later than it is written, so a notification would wake for nothing.
             "listen_notify": False,
-            "delete_jobs": "successful",
+            # What is to be done again is put back, and what has failed is in the log.
+            "delete_jobs": "always",
             "install_signal_handlers": False,
             "update_heartbeat_interval": lease.total_seconds() / 3,
             "stalled_worker_timeout": lease.total_seconds(),
@@ -126,7 +131,6 @@ class Worker:
             )
         )
         self._app.task(name=TAKE_OVER, queue=QUEUE, retry=_Patience(lease / 3))(self._take_over)
-        self._schedule(Chore("rescue", _EVERY_TEN_SECONDS, self._rescue))
         for chore in chores:
             self._schedule(chore)
 
@@ -148,7 +152,11 @@ class Worker:
             try:
                 async with self._app.open_async():
                     await self._rescue()
-                    await self._app.run_worker_async(**self._options)
+                    rescuing = asyncio.create_task(self._keep_rescuing(), name="rescue")
+                    try:
+                        await self._app.run_worker_async(**self._options)
+                    finally:
+                        rescuing.cancel()
             except Exception as exc:  # noqa: BLE001 - whatever it was, the work must go on
                 log.warning("worker interrupted", reason=repr(exc))
             # The library turns a cancellation into its own error when the database is down.
@@ -160,28 +168,36 @@ class Worker:
         """See an operation through whose process has died.
 
         Raises:
-            StillRunning: Its process is alive.
-            StateUnavailable: How it has ended could not be recorded; it is to be resumed again.
+            StillRunning: Its process is alive, or nobody knows.
         """
         try:
-            ended = await self._runner.resume(UUID(operation_id))
-        except StateUnavailable:
-            raise
-        except BrokerError as reason:
-            log.info("operation taken over has failed", operation=operation_id, reason=str(reason))
-            return
-        if not ended:
+            over = await self._runner.resume(UUID(operation_id))
+        except BrokerError as exc:
+            raise StillRunning(exc.description) from exc
+        if not over:
             raise StillRunning
 
+    async def _keep_rescuing(self) -> None:
+        """Look after jobs from time to time; not by a job, which might need rescue itself."""
+        while True:
+            await asyncio.sleep(_RESCUE_EVERY)
+            try:
+                await self._rescue()
+            except Exception as exc:  # noqa: BLE001 - whatever it was, the next time may do
+                log.warning("jobs not looked after", reason=repr(exc))
+
     async def _rescue(self) -> None:
-        """Put jobs back into the queue whose worker has died with them."""
+        """Put jobs back into the queue whose worker has died with them, or that are missing."""
         manager = self._app.job_manager
         stalled = await manager.get_stalled_jobs(
             seconds_since_heartbeat=self._lease.total_seconds()
         )
         for job in stalled:
             log.warning("job of a dead worker", job=job.id, task=job.task_name)
-            await manager.retry_job(job)
+            # Another replica may have been quicker.
+            with suppress(ConnectorException):
+                await manager.retry_job(job)
+        await self._defer_missing()
 
     def _schedule(self, chore: Chore) -> None:
         async def run(timestamp: int) -> None:  # noqa: ARG001 - the queue passes it
@@ -189,6 +205,8 @@ class Worker:
                 await chore.run()
             except BrokerError as exc:
                 log.warning("chore not done", chore=chore.name, reason=exc.description)
+            except Exception:
+                log.exception("chore failed unexpectedly", chore=chore.name)
 
         # One in the queue and one at work at most, over all replicas.
         task = self._app.task(

@@ -108,11 +108,11 @@ class OperationRunner:
         """Carry out an operation whose process has died.
 
         Returns:
-            ``False`` when its process is alive; ``True`` when it has succeeded or was over before.
+            Whether it is over. If not, its process is alive, or this one goes on with it because
+            its server keeps it waiting.
 
         Raises:
-            BrokerError: It failed, and is recorded so.
-            LeaseLost: Another process has taken it over in the meantime.
+            BrokerError: The state database could not be asked; it may not be over.
         """
         operation = await self._store.operation(operation_id)
         if operation is None or operation.state is not OperationState.IN_PROGRESS:
@@ -122,10 +122,20 @@ class OperationRunner:
         if taken is None:
             return False
         log.warning("operation taken over", operation=str(taken.id), kind=taken.kind)
-        task = self._start(await self._pick_up(taken), asyncio.Event())
-        await asyncio.wait({task})
-        task.result()
-        return True
+        try:
+            work = await self._pick_up(taken)
+        except errors.Gone as gone:
+            async with self._store.transaction() as state:
+                return await state.finish_operation(taken.failed(gone))
+        held_up = asyncio.Event()
+        task = self._start(work, held_up)
+        waiting = asyncio.create_task(held_up.wait())
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if not task.done():
+            return False
+        latest = await self._store.operation(operation_id)
+        return latest is None or latest.state is not OperationState.IN_PROGRESS
 
     async def drain(self, *, within: timedelta) -> int:
         """Wait for running operations to end.
@@ -176,11 +186,26 @@ class OperationRunner:
                 failure = explain(work, errors.PermanentFailure())
                 await self._fail(work, failure, lease)
                 raise failure from exc
-            if not await record_success(self._store, work):
+            if not await self._succeeded(work, lease):
                 log.warning("operation lost to another process", **context)
                 raise LeaseLost
         log.info("operation succeeded", **context)
         return operation.succeeded()
+
+    async def _succeeded(self, work: Work, lease: Lease) -> bool:
+        """Record that all is done; a state database that is restarted meanwhile is waited for.
+
+        Recorded twice it is ``False``, as if it were not ours any more: the record tells.
+        """
+        for pause in pauses(self._retry_for):
+            lease.check()
+            try:
+                return await record_success(self._store, work)
+            except errors.StateUnavailable:
+                if pause is None:
+                    raise
+                await asyncio.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
 
     async def _pick_up(self, operation: Operation) -> Work:
         """Read what an operation that was taken over works on.

@@ -27,6 +27,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_unless
 from sqlalchemy.types import UserDefinedType
 
 from broker.domain.operation import OperationState
+from broker.store.queue import QUEUE_SCHEMA
 from broker.store.tables import (
     SCHEMA,
     bindings,
@@ -171,6 +172,13 @@ EXTEND_LEASE = update(operations).where(_held).values(lease_until=_lease_end)
 HELD = select(true()).where(_held)
 DESCRIBE_OPERATION = (
     update(operations).where(_held).values(description=bindparam("description", type_=Text))
+)
+# Whose job got lost, or was never written because the replica that recorded it is older.
+_jobs = table("procrastinate_jobs", column("queueing_lock"), schema=QUEUE_SCHEMA)
+DEFER_MISSING = select(_functions.defer_takeover(operations.c.id, func.clock_timestamp())).where(
+    _in_progress,
+    operations.c.lease_until < func.clock_timestamp() - bindparam("after", type_=Interval),
+    ~exists().where(_jobs.c.queueing_lock == cast(operations.c.id, Text)),
 )
 TAKE_OVER = (
     update(operations)

@@ -232,6 +232,14 @@ class PostgresStore:
         )
         return await self._row(statement, values) is not None
 
+    async def defer_missing(self, after: timedelta) -> int:
+        """Write takeover jobs of operations that nobody runs and that have none; return how many.
+
+        Args:
+            after: How long the lease must have run out.
+        """
+        return (await self._execute(sql.DEFER_MISSING, {"after": after})).rowcount
+
     async def forget_operations(self, after: timedelta) -> int:
         """Delete operations that have been over for some time; return how many."""
         return (await self._execute(sql.FORGET_OPERATIONS, {"after": after})).rowcount

@@ -14,7 +14,7 @@ from broker.domain.credentials import generate_login_secret
 from broker.domain.database import Endpoint, Limits
 from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey, Status
 from broker.domain.names import database_name, login_name, owner_name
-from broker.domain.operation import Operation, OperationKind, UpdateTarget, Work
+from broker.domain.operation import Operation, OperationKind, OperationState, UpdateTarget, Work
 from broker.operations.runner import OperationRunner
 from broker.operations.steps import withdraw
 from broker.postgres.engine import PostgresEngine
@@ -101,6 +101,11 @@ class Replica:
             )
             await state.add_operation(operation, lease=lease)
         return Work(operation, life.instance, bindings)
+
+    async def ended(self, operation: Operation) -> bool:
+        """Tell whether an operation is over."""
+        latest = await self.store.operation(operation.id)
+        return latest is not None and latest.state is not OperationState.IN_PROGRESS
 
     async def carry_out(self, kind: OperationKind, life: Life) -> None:
         """Record an operation and see it through."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING, LiteralString
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 from psycopg.rows import scalar_row
 
+from broker.domain.errors import StateUnavailable
 from broker.domain.instance import Status
 from broker.domain.operation import OperationKind, OperationState
 from broker.operations.jobs import Chore, Worker
@@ -18,6 +19,8 @@ from tests.support.state import migrated_template, state_dsn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import pytest
 
     from tests.support.postgres import PostgresServer
 
@@ -33,6 +36,7 @@ def a_worker(replica: Replica, dsn: str, *chores: Chore) -> Worker:
         dsn=dsn,
         schema=QUEUE_SCHEMA,
         runner=replica.runner,
+        defer_missing=lambda: replica.store.defer_missing(timedelta(0)),
         chores=chores,
         lease=timedelta(seconds=2),
         poll_every=timedelta(seconds=0.1),
@@ -96,6 +100,50 @@ async def test_the_job_of_a_dead_worker_is_done_by_another(
         instance = await replica.store.instance(life.instance.key)
         assert instance is not None
         assert instance.status is Status.READY
+        await replica.clean(life)
+
+
+async def test_a_job_that_got_lost_is_written_again(
+    postgres: PostgresServer, state_dsn: str
+) -> None:
+    """An operation that nobody runs and nothing would take over is found, and carried out."""
+    life = Life.new()
+    async with a_replica(postgres, state_dsn) as replica:
+        work = await replica.record(OperationKind.PROVISION, life, lease=DIED)
+        async with await psycopg.AsyncConnection.connect(state_dsn) as connection:
+            await connection.execute("DELETE FROM pgbroker_jobs.procrastinate_events")
+            await connection.execute("SET search_path = pgbroker_jobs")
+            await connection.execute("DELETE FROM procrastinate_jobs")
+        async with a_worker(replica, state_dsn).running(), asyncio.timeout(PATIENCE):
+            while not await replica.ended(work.operation):
+                pass
+        instance = await replica.store.instance(life.instance.key)
+        assert instance is not None
+        assert instance.status is Status.READY
+        await replica.clean(life)
+
+
+async def test_a_hiccup_of_the_state_database_loses_no_takeover(
+    postgres: PostgresServer, state_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A takeover that cannot read the state, or not write its end, is tried again."""
+    life, hiccups = Life.new(), 2
+    async with a_replica(postgres, state_dsn) as replica:
+        finish = replica.store.finish
+
+        async def failing(*args: Any) -> bool:
+            nonlocal hiccups
+            hiccups -= 1
+            if hiccups >= 0:
+                raise StateUnavailable
+            return await finish(*args)
+
+        monkeypatch.setattr(replica.store, "finish", failing)
+        work = await replica.record(OperationKind.PROVISION, life, lease=DIED)
+        async with a_worker(replica, state_dsn).running(), asyncio.timeout(PATIENCE):
+            while not await replica.ended(work.operation):
+                pass
+        assert hiccups < 0
         await replica.clean(life)
 
 
