@@ -173,7 +173,8 @@ class Worker:
         try:
             over = await self._runner.resume(UUID(operation_id))
         except BrokerError as exc:
-            raise StillRunning(exc.description) from exc
+            log.warning("takeover will be repeated", operation=operation_id, reason=exc.description)
+            raise StillRunning from exc
         if not over:
             raise StillRunning
 
