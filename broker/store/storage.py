@@ -63,7 +63,9 @@ _new = insert(storage_use).from_select(
         bindparam("now", type_=DateTime(timezone=True)),
     )
     .join_from(instances, _measured, instances.c.database == _measured.c.database)
-    .where(instances.c.server == bindparam("server")),
+    .where(instances.c.server == bindparam("server"))
+    # What is being deleted is left out: waiting for it would end in a violated foreign key.
+    .with_for_update(of=instances, key_share=True, read=True, skip_locked=True),
 )
 _RECORD = _new.on_conflict_do_update(
     index_elements=storage_use.primary_key,
