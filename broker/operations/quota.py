@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from broker.domain.catalog import Catalog
+    from broker.domain.operation import Operation
     from broker.service.ports import Clock, DatabaseSession, Servers, Store
     from broker.service.storage import StorageRecords, StoredInstance
 
@@ -63,22 +64,27 @@ class QuotaUpkeep:
         if not limited and not await self.records.anything_restricted():
             return
         instances = sorted(await self.records.ready(), key=lambda instance: instance.server)
+        by_server = {
+            server: tuple(group)
+            for server, group in groupby(instances, key=lambda instance: instance.server)
+        }
         # At once, so that a server that does not answer keeps nobody else's from being measured.
-        await asyncio.gather(
-            *(
-                self._enforce(server, tuple(group))
-                for server, group in groupby(instances, key=lambda instance: instance.server)
-            )
+        ended = await asyncio.gather(
+            *(self._enforce(server, group) for server, group in by_server.items()),
+            return_exceptions=True,
         )
+        for server, exc in zip(by_server, ended, strict=True):
+            if exc is not None:
+                log.error("storage not measured", server=server, exc_info=exc)
 
     async def _enforce(self, server: str, instances: Sequence[StoredInstance]) -> None:
+        now = self.clock()
         try:
             sizes = await self.servers.engine(server).sizes()
+            await self.records.record(server, sizes, now)
         except BrokerError as exc:
             log.warning("storage not measured", server=server, reason=exc.description)
             return
-        now = self.clock()
-        await self.records.record(server, sizes, now)
         for instance in instances:
             used = sizes.get(instance.database)
             if used is None:
@@ -121,8 +127,10 @@ class QuotaUpkeep:
             )
 
         async def confirm() -> None:
-            latest = await self.store.instance(instance.key)
-            if latest != instance:
+            async with self.store.transaction() as state:
+                active = await state.active_operations(instance.key)
+            # Asked first: what ends in between has changed the record by then.
+            if _hinders(active, wanted) or await self.store.instance(instance.key) != instance:
                 raise _Overtaken
 
         async def enforce(database: DatabaseSession) -> None:
@@ -154,12 +162,18 @@ class QuotaUpkeep:
                 != (found.database, found.plan_id, found.storage)
             ):
                 raise _Overtaken
-            active = await state.active_operations(found.key)
-            # What a bind in progress lets in while the database is full, the next time puts right.
-            if any(o.binding_id is None or wanted is not StorageState.FULL for o in active):
+            if _hinders(await state.active_operations(found.key), wanted):
                 raise _Overtaken
             instance = replace(stored, storage=wanted)
             if instance != stored:
                 await state.save_instance(instance)
             bindings = await state.bindings(found.key)
         return instance, [b.login for b in bindings if b.access is Access.WRITE]
+
+
+def _hinders(active: Sequence[Operation], wanted: StorageState) -> bool:
+    """Tell whether something is in progress that began with what held before.
+
+    What a bind in progress lets in while the database is full, the next time puts right.
+    """
+    return any(o.binding_id is None or wanted is not StorageState.FULL for o in active)
