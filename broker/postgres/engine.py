@@ -1,4 +1,4 @@
-"""The engine of one server: the protocol ``Engine`` of ``broker/service/ports.py``.
+"""The engine of one server: the protocol ``Engine`` of ``broker/service/ports``.
 
 Belongs here: taking the lock of a database for a piece of work, repeating the work after a
 collision, and speaking of what went wrong in the domain's words.

@@ -1,4 +1,4 @@
-"""The work on one database: the protocol ``DatabaseSession`` of ``broker/service/ports.py``.
+"""The work on one database: the protocol ``DatabaseSession`` of ``broker/service/ports``.
 
 Belongs here: one method per step, done by whoever has the lock of the database.
 """

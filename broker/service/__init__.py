@@ -3,5 +3,5 @@
 Belongs here: the order of things. What is read before what, what is recorded before what happens.
 
 Banned here: HTTP, SQL and drivers. What a verb needs from the outside is a protocol in
-``ports.py``.
+``ports``.
 """

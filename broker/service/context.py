@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from broker.domain.catalog import Catalog, Plan
     from broker.domain.instance import InstanceKey
     from broker.domain.operation import Caller, UpdateTarget
-    from broker.service.ports import Clock, Runner, Servers, StateTransaction, Store
-    from broker.service.warm_ports import Stock
+    from broker.service.ports import Clock, Runner, Servers, StateTransaction, Stock, Store
 
 
 @dataclass(frozen=True, slots=True)

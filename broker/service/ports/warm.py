@@ -1,4 +1,4 @@
-"""What the service needs for the warm stock, as protocols; part of ``ports.py``."""
+"""The warm stock, as protocols; the store and ``broker/operations`` supply them."""
 
 from __future__ import annotations
 
