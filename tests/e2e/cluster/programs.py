@@ -24,6 +24,9 @@ CACHE = "XDG_CACHE_HOME"
 BUILD_TIMEOUT = 2700
 """Seconds; four to eight minutes is usual on two cores, most of it kube-apiserver."""
 
+_INSTALLED = "/usr/local/go/bin"
+"""Where Go's installation instructions put it, which is not always on the PATH."""
+
 _SOURCES = Path(__file__).parents[1] / "go"
 _KUBERNETES = (1, 37, 2)
 _SYMBOLS = {
@@ -112,7 +115,7 @@ def _fingerprint(sources: Path) -> str:
 
 
 def _build(sources: Path, packages: Mapping[str, str], directory: Path) -> None:
-    go = shutil.which("go")
+    go = shutil.which("go") or shutil.which("go", path=_INSTALLED)
     if go is None:
         raise ProgramsMissingError(
             f"Go is not installed, and {', '.join(packages)} have to be built with it. "
