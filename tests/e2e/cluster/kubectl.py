@@ -80,9 +80,10 @@ class Cluster:
         found: dict[str, Any] = json.loads(self.kubectl("get", kind, name, "--output=json"))
         return found
 
-    def names(self, kind: str) -> list[str]:
-        """Return the names of all objects of a kind."""
-        listed = self.kubectl("get", kind, "--output=jsonpath={.items[*].metadata.name}")
+    def names(self, kind: str, labels: str = "") -> list[str]:
+        """Return the names of all objects of a kind, or of those with some labels."""
+        output = "--output=jsonpath={.items[*].metadata.name}"
+        listed = self.kubectl("get", kind, f"--selector={labels}", output)
         return listed.split()
 
     def wait(self, reference: str, condition: str, *, seconds: int = 60) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from tests.e2e.walkthrough import MANIFESTS, NEXT_BINDING, apply, bind, delete, provision
@@ -40,6 +44,47 @@ def test_the_release_passes_its_test(installation: Cluster) -> None:
     assert ready == 2
     arguments = ("test", "pgbroker", "--namespace=pgbroker", "--logs", "--timeout=120s")
     assert "Succeeded" in installation.helm(*arguments)
+
+
+def test_a_rolling_update_fails_no_request(installation: Cluster) -> None:
+    """While every replica is replaced, requests over new connections are all answered."""
+    installation.rollout("pgbroker")
+    former = installation.names("pods", "app.kubernetes.io/component=broker")
+    stop = Event()
+    with ThreadPoolExecutor(1) as pool:
+        answers = pool.submit(ask_until, stop, installation)
+        try:
+            installation.kubectl("rollout", "restart", "deployment/pgbroker")
+            installation.rollout("pgbroker")
+            for pod in former:
+                installation.wait(f"pod/{pod}", "delete", seconds=90)
+        finally:
+            stop.set()
+        found = answers.result(timeout=30)
+    assert set(found) == {200}, found
+    assert found[200] >= 10
+    now = installation.names("pods", "app.kubernetes.io/component=broker")
+    assert not set(now) & set(former)
+
+
+def ask_until(stop: Event, installation: Cluster) -> Counter[int | str]:
+    """Ask for the catalog again and again; return how often there was which answer."""
+    address = installation.get("service", "pgbroker")["spec"]["clusterIP"]
+    login = installation.secret("pgbroker")
+    answers: Counter[int | str] = Counter()
+    while not stop.wait(0.05):
+        try:
+            answer = httpx.get(
+                f"https://{address}:8080/v2/catalog",
+                auth=(login["username"], login["password"]),
+                headers={"X-Broker-API-Version": "2.17"},
+                timeout=10,
+                verify=False,  # noqa: S501 -- the certificate is for the name
+            )
+            answers[answer.status_code] += 1
+        except httpx.TransportError as error:
+            answers[repr(error)] += 1
+    return answers
 
 
 def test_an_application_queries_its_database(team: Cluster) -> None:
