@@ -27,13 +27,15 @@ def chores(settings: Settings, wiring: Wiring) -> tuple[Chore, ...]:
         await wiring.store.forget_operations(settings.keep_operations)
 
     storage = storage_upkeep(settings, wiring.store, wiring.fleet.servers)
+    expiry = expiry_upkeep(settings, wiring)
     return (
         Chore("forget_operations", "*/10 * * * *", forget_operations),
         Chore("purge_deleted_instances", "* * * * *", wiring.purge.due),
         Chore("enforce_storage_limits", "* * * * *", storage.run),
         Chore("keep_warm_stock", "* * * * * */20", wiring.stock.keep),
         reconcile_chore(reconciler_of(settings, wiring.fleet, wiring.store), settings),
-        Chore("end_expired_bindings", "* * * * *", expiry_upkeep(settings, wiring).run),
+        Chore("end_expired_sessions", "* * * * *", expiry.end_sessions),
+        Chore("remove_expired_bindings", "* * * * *", expiry.unbind),
     )
 
 

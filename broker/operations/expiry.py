@@ -12,24 +12,29 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from broker.domain.errors import BrokerError
+from broker.domain.errors import BrokerError, TemporaryFailure
+from broker.service.context import Progress
 from broker.service.expiry import expire
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from collections.abc import Sequence
+    from datetime import datetime, timedelta
 
+    from broker.domain.instance import BindingKey
     from broker.service.context import Broker
     from broker.service.expiry import ExpiryRecords
 
 log = structlog.get_logger()
 
-BATCH = 100
-"""How many bindings are cleaned up at a time."""
+PER_SERVER = 100
+"""The most bindings of one server that one run unbinds."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExpiryUpkeep:
-    """Ends the sessions of expired logins and unbinds them; any replica may run it.
+    """Ends the sessions of expired logins, and unbinds them later; any replica may run it.
+
+    Two chores, so that sessions are ended in time however long unbinding takes.
 
     Attributes:
         broker: The verbs' collaborators.
@@ -41,22 +46,41 @@ class ExpiryUpkeep:
     records: ExpiryRecords
     keep: timedelta
 
-    async def run(self) -> None:
-        """End sessions on all servers at once, then unbind what has been over for long enough."""
-        now = self.broker.clock()
-        await asyncio.gather(*map(self._end_sessions, await self.records.servers(now)))
-        before = now - self.keep
-        for key in await self.records.bindings(before, limit=BATCH):
+    async def end_sessions(self) -> None:
+        """End the sessions of logins whose time is over, on all servers at once."""
+        servers = await self.records.servers(self.broker.clock())
+        await asyncio.gather(*map(self._end_sessions, servers))
+
+    async def unbind(self) -> None:
+        """Unbind what has been over for long enough, on all servers at once."""
+        before = self.broker.clock() - self.keep
+        found = await self.records.bindings(before, per_server=PER_SERVER)
+        await asyncio.gather(
+            *(self._unbind(server, keys, before) for server, keys in found.items())
+        )
+
+    async def _unbind(self, server: str, keys: Sequence[BindingKey], before: datetime) -> None:
+        """Unbind one after the other, until the server keeps us waiting."""
+        for key in keys:
             subject = {
+                "server": server,
                 "platform": key.instance.platform,
                 "instance": key.instance.instance_id,
                 "binding": key.binding_id,
             }
             try:
-                if await expire(self.broker, key, before=before):
-                    log.info("expired binding removed", **subject)
+                outcome = await expire(self.broker, key, before=before)
             except BrokerError as exc:
                 log.warning("expired binding not removed", **subject, reason=exc.description)
+                if isinstance(exc, TemporaryFailure):
+                    return
+                continue
+            if outcome is None:
+                continue
+            if outcome.progress is not Progress.DONE:
+                log.info("expired binding is being removed", **subject)
+                return
+            log.info("expired binding removed", **subject)
 
     async def _end_sessions(self, server: str) -> None:
         try:

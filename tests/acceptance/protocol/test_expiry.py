@@ -26,7 +26,9 @@ async def upkeep(application: Application, keep: timedelta) -> None:
     """Do the periodic work now, as a replica of the broker."""
     wiring = wire(application.settings)
     async with wiring.opened():
-        await ExpiryUpkeep(wiring.broker, wiring.store.expired, keep).run()
+        expiry = ExpiryUpkeep(wiring.broker, wiring.store.expired, keep)
+        await expiry.end_sessions()
+        await expiry.unbind()
 
 
 async def test_an_expired_binding_is_removed_after_some_time(
