@@ -7,20 +7,27 @@ record finds the new tags there, and records them.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from broker.domain.database import Retagging, comment
 from broker.domain.deleted import Stage
+from broker.domain.errors import TemporaryFailure
 from broker.domain.instance import Status
 from broker.domain.names import retained_name
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from uuid import UUID
 
     from broker.domain.deleted import DeletedInstance
     from broker.domain.instance import Binding, Instance, InstanceKey
     from broker.service.ports import DatabaseSession, Servers, Store, Tags
+
+PATIENCE = 45.0
+"""Seconds that the server may take. The state ends a session that is idle for 60 s in a
+transaction, and the lock of the record with it."""
 
 
 async def retag_instance(
@@ -48,7 +55,13 @@ async def retag_instance(
         if await state.active_operations(key):
             return False
         retagging = _of_instance(tags, instance, await state.bindings(key), key_id)
-        await _write(servers, instance.server, instance.database, retagging)
+        await _write(
+            servers,
+            instance.server,
+            instance.database,
+            retagging,
+            still_locked=lambda: state.instance(key),
+        )
         await state.set_tag_key(key, key_id)
     return True
 
@@ -62,7 +75,13 @@ async def retag_deleted(
         if deleted is None or deleted.stage is not Stage.RETAINED:
             return False
         former = deleted.instance
-        await _write(servers, former.server, former.database, _of_deleted(tags, deleted, key_id))
+        await _write(
+            servers,
+            former.server,
+            former.database,
+            _of_deleted(tags, deleted, key_id),
+            still_locked=lambda: state.deleted.lock(deletion),
+        )
         await state.deleted.set_tag_key(deletion, key_id)
     return True
 
@@ -104,11 +123,26 @@ def _of_deleted(tags: Tags, deleted: DeletedInstance, key_id: str) -> Retagging:
     )
 
 
-async def _write(servers: Servers, server: str, database: str, retagging: Retagging) -> None:
+async def _write(
+    servers: Servers,
+    server: str,
+    database: str,
+    retagging: Retagging,
+    *,
+    still_locked: Callable[[], Awaitable[object]],
+) -> None:
     async def write(session: DatabaseSession) -> None:
         await session.retag(retagging)
 
     async def confirm() -> None:
-        """The record is locked: nothing can have changed."""
+        # In the transaction that has locked the record: raises when that is over.
+        await still_locked()
 
-    await servers.engine(server).exclusively(database, write, confirm=confirm)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await servers.engine(server).exclusively(database, write, confirm=confirm)
+    except TimeoutError as exc:
+        raise TemporaryFailure(
+            f"The tags of database {database!r} on server {server!r} could not be written within "
+            f"{PATIENCE:.0f} s. Run the command again."
+        ) from exc

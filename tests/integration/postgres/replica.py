@@ -153,7 +153,7 @@ async def a_replica(
     postgres: PostgresServer, state_dsn: str, *, lease: timedelta = LEASE
 ) -> AsyncIterator[Replica]:
     """Run a replica."""
-    keys = KeyRing([("k1", secrets.token_bytes(32))])
+    keys = KeyRing([(key_id, secrets.token_bytes(32)) for key_id in ("k1", "k2")])
     tags = EncryptedTags(keys)
     store = WatchedStore(state_dsn, keys)
     engine = PostgresEngine("alpha", postgres.broker_dsn())
