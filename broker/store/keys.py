@@ -87,7 +87,7 @@ class KeyRecords:
         """Encrypt every secret with the first key that is not yet, in batches.
 
         Each batch is a transaction of its own, so that what was done before an interruption stays
-        done. Rows that somebody else is writing are left for the next batch.
+        done. Rows that somebody else is changing are left as they are, for the next run.
 
         Yields:
             How many rows a batch had.
@@ -98,8 +98,11 @@ class KeyRecords:
             StateUnavailable: The state database cannot be reached.
         """
         for table in SECRETS:
-            while done := await self._batch(table):
-                yield done
+            done = BATCH
+            while done == BATCH:
+                done = await self._batch(table)
+                if done:
+                    yield done
 
     async def _batch(self, table: Table) -> int:
         first = self._keys.ids[0]
@@ -107,8 +110,10 @@ class KeyRecords:
         old = (
             select(*key, table.c.secret, table.c.secret_key_id)
             .where(table.c.secret_key_id != first)
+            .order_by(*key)
             .limit(BATCH)
-            .with_for_update()
+            # To wait with some locked would deadlock with the deletion of an instance's.
+            .with_for_update(skip_locked=True)
         )
         new = update(table).values(
             secret=bindparam("new_secret"), secret_key_id=bindparam("new_key_id")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 
+from psycopg import AsyncConnection
+
 from broker.domain.credentials import Secret
 from broker.store import KeyRing, PostgresStore
 from broker.store.keys import BATCH, USES
@@ -13,6 +15,7 @@ from tests.integration.store.records import a_binding, an_instance, record
 
 OLD = ("old", secrets.token_bytes(32))
 NEW = ("new", secrets.token_bytes(32))
+LOCK = "SELECT FROM pgbroker.bindings WHERE binding_id = %s FOR UPDATE"
 SECRETS, PASSWORDS = "secrets of bindings", "passwords of servers"
 
 
@@ -45,6 +48,24 @@ async def test_an_interrupted_rotation_keeps_what_is_done(state_dsn: str) -> Non
         assert binding.secret is not None
         assert found.secret.password.reveal() == binding.secret.password.reveal()
     await new.close()
+
+
+async def test_who_changes_a_secret_is_not_waited_for(state_dsn: str) -> None:
+    """What somebody has locked is left for the next run; everything else is moved."""
+    old = PostgresStore(state_dsn, KeyRing([OLD]))
+    instance = an_instance(tag_key_id="old")
+    bindings = [a_binding(instance.key, f"binding {number}") for number in range(BATCH + 2)]
+    await record(old, instance, *bindings)
+    await old.close()
+
+    both = PostgresStore(state_dsn, KeyRing([NEW, OLD]))
+    async with await AsyncConnection.connect(state_dsn) as somebody:
+        await somebody.execute(LOCK, ["binding 0"])
+        assert [count async for count in both.keys.encrypt_again()] == [BATCH, 1]
+        assert (await both.keys.uses())["old"][SECRETS] == 1
+    assert [count async for count in both.keys.encrypt_again()] == [1]
+    assert SECRETS not in (await both.keys.uses())["old"]
+    await both.close()
 
 
 def test_every_column_with_a_key_is_in_the_list() -> None:
