@@ -47,6 +47,11 @@ class BrokerClient:
         client.ids = {"service_id": offering["id"], "plan_id": offering["plans"][0]["id"]}
         return client
 
+    async def reconnect(self) -> None:
+        """Open another connection: the broker has closed one that was idle for seconds."""
+        await self.close()
+        self.reader, self.writer = await asyncio.open_connection(*self.place.broker_address)
+
     async def close(self) -> None:
         """Close the connection."""
         self.writer.close()

@@ -14,6 +14,7 @@ from benchmarks.client import BrokerClient
 from benchmarks.load import get, load
 from benchmarks.raw import RawClient, use
 from benchmarks.series import Row, Series
+from benchmarks.warm import measure_warm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,6 +33,7 @@ class Extent:
         catalog_seconds: For each number of connections.
         connections: Numbers of connections.
         rounds: How often each verb is measured.
+        warm_rounds: How often the warm stock is claimed.
         life_seconds: How long lives are begun, for each number of clients and each way.
         clients: Numbers of clients.
     """
@@ -39,23 +41,24 @@ class Extent:
     catalog_seconds: float
     connections: tuple[int, ...]
     rounds: int
+    warm_rounds: int
     life_seconds: float
     clients: tuple[int, ...]
 
     @classmethod
     def full(cls) -> Self:
         """Return what takes two to three minutes."""
-        return cls(5.0, (16, 64), 60, 12.0, (1, 8, 32))
+        return cls(5.0, (16, 64), 60, 6, 12.0, (1, 8, 32))
 
     @classmethod
     def quick(cls) -> Self:
         """Return what takes less than half a minute, for a first look."""
-        return cls(2.0, (32,), 8, 1.5, (1, 8, 32))
+        return cls(2.0, (32,), 8, 1, 1.5, (1, 8, 32))
 
     @property
     def parts(self) -> int:
         """How many parts there are to report the progress of."""
-        return len(self.connections) + 1 + self.rounds + 2 * len(self.clients)
+        return len(self.connections) + 1 + self.rounds + self.warm_rounds + 2 * len(self.clients)
 
 
 class _Client(Protocol):
@@ -78,6 +81,7 @@ async def measure(place: Place, extent: Extent, doing: Callable[[str], None]) ->
     return [
         *await _catalog(place, extent, doing),
         *await measure_verbs(place, extent.rounds, doing),
+        await measure_warm(place, extent.warm_rounds, doing),
         *[await _lives(place, clients, extent, doing) for clients in extent.clients],
     ]
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import httpx
 import psycopg
 
+from benchmarks.warm import with_warm_plan
 from broker.embedded import EmbeddedPostgres
 from broker.postgres.prepare import prepare
 from broker.store import migrate
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
 _ROLE = "pgbroker"
+_CATALOG = Path(__file__).parents[1] / "catalog.yaml"
 _START_SECONDS = 30
 _SETTINGS = {"max_connections": "200", "fsync": "on", "synchronous_commit": "on"}
 
@@ -87,8 +89,11 @@ async def place() -> AsyncIterator[Place]:
             servers_file = directory / "servers.yaml"
             servers_file.touch(0o600)
             servers_file.write_text(json.dumps({"servers": [server]}), "utf-8")
+            catalog_file = directory / "catalog.yaml"
+            catalog_file.write_text(with_warm_plan(_CATALOG), "utf-8")
             port = _free_port()
             environ = {
+                "PGBROKER_CATALOG_FILE": str(catalog_file),
                 "PGBROKER_STATE_DSN": dsn,
                 "PGBROKER_SERVERS_FILE": str(servers_file),
                 "PGBROKER_USERNAME": "bench",

@@ -19,6 +19,12 @@ OVERHEAD_SECONDS = 0.010
 CATALOGS_PER_SECOND = 8000
 """What one process is to serve at least."""
 
+WARM_SHARE = 0.2
+"""What a provision from the warm stock may take of CREATE DATABASE, at the median."""
+
+BIND_RATIO = 3
+"""How many times as long as the raw SQL a bind may take."""
+
 LIVES_SHARE = 0.8
 """What the broker is to do of the lives that raw SQL does, with 8 clients."""
 
@@ -101,6 +107,8 @@ class Report:
         return [
             *_catalog_verdict(self.rows),
             *_overhead_verdict(self.rows),
+            *_warm_verdict(self.rows),
+            *_bind_verdict(self.rows),
             *_rate_verdict(self.rows),
             *_growth_verdicts(self.rows),
             *_memory_verdict(self.memory),
@@ -121,6 +129,22 @@ def _overhead_verdict(rows: Sequence[Row]) -> Iterator[str]:
         slow = _held(most < OVERHEAD_SECONDS)
         limit = _milliseconds(OVERHEAD_SECONDS)
         yield f"Overhead below {limit} at the median: {slow}, {_milliseconds(most)} for {slowest}."
+
+
+def _warm_verdict(rows: Sequence[Row]) -> Iterator[str]:
+    for row in rows:
+        if row.name.startswith("provision, warm") and row.ratio is not None:
+            held = _held(row.ratio <= WARM_SHARE)
+            took = _milliseconds(row.broker.median)
+            goal = f"Warm provision, at most {WARM_SHARE} of CREATE DATABASE"
+            yield f"{goal}: {held}, {row.ratio:.2f}, {took}."
+
+
+def _bind_verdict(rows: Sequence[Row]) -> Iterator[str]:
+    for row in rows:
+        if row.name == "bind" and row.ratio is not None:
+            held = _held(row.ratio <= BIND_RATIO)
+            yield f"Bind, at most {BIND_RATIO} times the raw SQL: {held}, {row.ratio:.2f}."
 
 
 def _rate_verdict(rows: Sequence[Row]) -> Iterator[str]:
