@@ -55,6 +55,7 @@ def storage_upkeep(settings: Settings, store: PostgresStore, servers: SharedServ
         catalog=settings.catalog,
         clock=now,
         always=any(server.max_storage is not None for server in settings.servers),
+        named=[server.name for server in settings.servers],
     )
 
 

@@ -6,9 +6,11 @@ Role and database names are visible to every role of a PostgreSQL server, and th
 from __future__ import annotations
 
 import base64
+import re
 import secrets
 
 _RANDOM_BYTES = 10
+_DATABASE = re.compile(r"d[a-z2-7]{16}(_deleted)?")
 
 
 def _token() -> str:
@@ -32,6 +34,11 @@ def owner_name(database: str) -> str:
 def retained_name(database: str) -> str:
     """Return the name a database has while it is kept after its deletion."""
     return f"{database}_deleted"
+
+
+def is_database_name(name: str) -> bool:
+    """Tell whether a database's name is one that the broker gives, also to what it keeps."""
+    return _DATABASE.fullmatch(name) is not None
 
 
 def login_name() -> str:

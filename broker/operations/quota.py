@@ -20,7 +20,7 @@ from broker.domain.instance import Instance, Status
 from broker.domain.storage import StorageState, StorageUse, next_state
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from broker.domain.catalog import Catalog
     from broker.domain.operation import Operation
@@ -45,6 +45,8 @@ class QuotaUpkeep:
         catalog: For the limits.
         clock: The time.
         always: Measure even when no plan has a limit: placement counts what is used.
+        named: Servers to measure whether or not an instance is on them: what is kept of deleted
+            ones takes room, too.
     """
 
     store: Store
@@ -53,6 +55,7 @@ class QuotaUpkeep:
     catalog: Catalog
     clock: Clock
     always: bool = False
+    named: Collection[str] = ()
 
     async def run(self) -> None:
         """Measure all databases, one query for each server, and enforce what follows."""
@@ -64,7 +67,8 @@ class QuotaUpkeep:
         if not limited and not await self.records.anything_restricted():
             return
         instances = sorted(await self.records.ready(), key=lambda instance: instance.server)
-        by_server = {
+        by_server: dict[str, Sequence[StoredInstance]] = dict.fromkeys(self.named, ())
+        by_server |= {
             server: tuple(group)
             for server, group in groupby(instances, key=lambda instance: instance.server)
         }

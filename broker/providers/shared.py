@@ -137,9 +137,10 @@ class SharedServers:
                 configured; they count as out of reach.
         """
         use = occupancy.use(self._catalog)
-        for name, used in self._measured.items():
+        # What was measured on a server that is gone from the file, and that nothing is on, is past.
+        for name in self._measured.keys() & (use.keys() | self._servers.keys()):
             taken = use.get(name, Use())
-            use[name] = replace(taken, storage=max(taken.storage, used))
+            use[name] = replace(taken, storage=max(taken.storage, self._measured[name]))
         unknown = sorted(use.keys() - self._servers.keys()) if with_unknown else ()
         return [
             Candidate(

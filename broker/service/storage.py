@@ -49,7 +49,11 @@ class StorageRecords(Protocol):
         """Read the last measurement of an instance, ``None`` when there is none yet."""
 
     async def record(self, server: str, sizes: Mapping[str, int], now: datetime) -> None:
-        """Remember what databases of a server occupy, in bytes by name."""
+        """Remember what databases of a server occupy, in bytes by name.
+
+        Each instance's is remembered apart; all of them together are what the server is taken by,
+        whosever they are, unless they bear no name of the broker's choice.
+        """
 
     async def allow_writes(self, key: InstanceKey, until: datetime) -> bool:
         """Let an instance write over its limit; ``False`` when it was never measured."""

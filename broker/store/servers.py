@@ -33,7 +33,7 @@ from broker.store.tables import (
     instances,
     operations,
     server_cordons,
-    storage_use,
+    server_use,
     warm_databases,
 )
 
@@ -105,16 +105,7 @@ _warm = select(
 # more part of it, with the plan that its room was promised by.
 OCCUPANCY = union_all(_on_servers, _updating, _kept, _warm, CORDONED)
 
-_MEASURED = (
-    select(instances.c.server, func.sum(storage_use.c.used).label("used"))
-    .join_from(
-        storage_use,
-        instances,
-        (instances.c.platform == storage_use.c.platform)
-        & (instances.c.instance_id == storage_use.c.instance_id),
-    )
-    .group_by(instances.c.server)
-)
+_MEASURED = select(server_use.c.server, server_use.c.used)
 _RESIDENTS = (
     select(instances)
     .where(instances.c.server == bindparam("key_server"))
@@ -198,8 +189,8 @@ class ServerRecords:
         return occupancy(await self._execute(OCCUPANCY))
 
     async def measured(self) -> dict[str, int]:
-        """Add up what the databases of each server occupied when last measured, in bytes."""
-        return {row.server: int(row.used) for row in await self._execute(_MEASURED)}
+        """Read what all databases of each server occupied when last measured, in bytes."""
+        return {row.server: row.used for row in await self._execute(_MEASURED)}
 
     async def residents(self, server: str) -> list[Instance]:
         """Read the instances on a server."""

@@ -8,10 +8,11 @@ from sqlalchemy import BigInteger, DateTime, Text, bindparam, exists, func, sele
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from broker.domain.instance import InstanceKey, Status
+from broker.domain.names import is_database_name
 from broker.domain.storage import StorageState, StorageUse
 from broker.service.storage import StoredInstance
 from broker.store import rows
-from broker.store.tables import instances, storage_use
+from broker.store.tables import instances, server_use, storage_use
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,6 +72,15 @@ _RECORD = _new.on_conflict_do_update(
     index_elements=storage_use.primary_key,
     set_={"used": _new.excluded.used, "measured_at": _new.excluded.measured_at},
 )
+_of_server = insert(server_use).values(
+    server=bindparam("server"),
+    used=bindparam("used", type_=BigInteger),
+    measured_at=bindparam("now", type_=DateTime(timezone=True)),
+)
+_RECORD_TOTAL = _of_server.on_conflict_do_update(
+    index_elements=server_use.primary_key,
+    set_={"used": _of_server.excluded.used, "measured_at": _of_server.excluded.measured_at},
+)
 _ALLOW_WRITES = (
     update(storage_use)
     .where(_key)
@@ -126,7 +136,13 @@ class StorageRecords:
         return None if row is None else _to_use(row)
 
     async def record(self, server: str, sizes: Mapping[str, int], now: datetime) -> None:
-        """Remember what databases of a server occupy, in bytes by name."""
+        """Remember what databases of a server occupy, in bytes by name.
+
+        Each instance's is remembered apart; all of them together are what the server is taken by,
+        whosever they are, unless they bear no name of the broker's choice.
+        """
+        total = sum(used for name, used in sizes.items() if is_database_name(name))
+        await self._execute(_RECORD_TOTAL, {"server": server, "used": total, "now": now})
         found = sorted(sizes.items())
         for start in range(0, len(found), _BATCH):
             names, used = zip(*found[start : start + _BATCH], strict=True)

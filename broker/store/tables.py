@@ -205,6 +205,16 @@ storage_use = Table(
     ),
 )
 
+# All together: also what is kept of deleted instances, the warm stock, and what nobody knows.
+server_use = Table(
+    "server_use",
+    metadata,
+    Column("server", Text, nullable=False),
+    Column("used", BigInteger, nullable=False),
+    _moment("measured_at"),
+    PrimaryKeyConstraint("server", name="server_use_pkey"),
+)
+
 _IN_PROGRESS = f"state = '{OperationState.IN_PROGRESS}'"
 
 operations = Table(

@@ -237,7 +237,7 @@ def state_rows(dsn: str) -> dict[str, list[str]]:
     with psycopg.connect(dsn, autocommit=True) as state:
         tables = state.execute(
             "SELECT tablename FROM pg_tables WHERE schemaname = 'pgbroker' "
-            "AND tablename <> 'storage_use' ORDER BY 1"
+            "AND tablename NOT IN ('storage_use', 'server_use') ORDER BY 1"
         ).fetchall()
         return {
             table: [

@@ -12,6 +12,7 @@ import psycopg
 from broker.domain.database import Access, Endpoint
 from broker.domain.instance import Status
 from broker.domain.operation import OperationKind
+from broker.domain.placement import Occupancy
 from broker.domain.storage import StorageState
 from broker.operations.quota import QuotaUpkeep
 from broker.postgres.look_statements import lock_key
@@ -29,18 +30,24 @@ __all__ = ["migrated_template", "state_dsn"]
 WRITES = "SELECT pg_has_role(%s, %s, 'SET')"
 
 
-def upkeep(replica: Replica) -> QuotaUpkeep:
-    """Wire the periodic work, with one server under two names."""
+def two_servers(replica: Replica) -> SharedServers:
+    """Return one server under two names."""
     servers = [
         SharedServer(name, "default", Endpoint("127.0.0.1", 1), replica.engine)
         for name in ("alpha", "beta")
     ]
+    return SharedServers(servers, CATALOG)
+
+
+def upkeep(replica: Replica) -> QuotaUpkeep:
+    """Wire the periodic work."""
     return QuotaUpkeep(
         store=replica.store,
         records=replica.store.storage,
-        servers=SharedServers(servers, CATALOG),
+        servers=two_servers(replica),
         catalog=CATALOG,
         clock=lambda: datetime.now(UTC),
+        named=("alpha", "beta"),
     )
 
 
@@ -101,3 +108,21 @@ async def test_a_server_whose_sizes_cannot_be_recorded_hinders_no_other(
         assert enforced.storage is StorageState.FULL
         for life in (one, other):
             await replica.clean(life)
+
+
+async def test_what_is_no_instance_takes_room_on_its_server(
+    postgres: PostgresServer, state_dsn: str
+) -> None:
+    """A database counts where it is, also when no instance is known to be on that server."""
+    async with a_replica(postgres, state_dsn) as replica:
+        life = await a_life(replica)
+        size = await replica.engine.database_size(life.instance.database)
+        async with replica.store.transaction() as state:
+            await state.remove_instance(life.instance.key)
+        await upkeep(replica).run()
+        servers = two_servers(replica)
+        servers.remember_sizes(await replica.store.servers.measured() | {"removed": 1})
+        taken = {c.name: c.use.storage for c in servers.candidates(Occupancy(), with_unknown=True)}
+        assert taken.keys() == {"alpha", "beta"}
+        assert min(taken.values()) >= size
+        await replica.clean(life)

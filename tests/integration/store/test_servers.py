@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from broker.domain.credentials import Secret
+from broker.domain.names import database_name, retained_name
 from broker.domain.placement import Occupancy
 from broker.store import KeyRing, PostgresStore
 from broker.store.errors import EncryptionKeyMissing
@@ -45,13 +46,17 @@ async def test_a_recent_count_grows_with_what_this_process_adds(
 
 
 async def test_sizes_are_added_up_by_server(store: PostgresStore) -> None:
-    """Placement learns what databases occupied when they were measured."""
+    """Placement learns what all databases occupied, with those kept or warm, without others'."""
     one, two, three = (an_instance(server=name) for name in ("alpha", "alpha", "beta"))
     await record(store, one, two, three)
     now = datetime.now(UTC)
     await store.storage.record("alpha", {one.database: 10, two.database: 2**40}, now)
-    await store.storage.record("beta", {three.database: 7, "unknown": 8}, now)
-    assert await store.servers.measured() == {"alpha": 2**40 + 10, "beta": 7}
+    kept, warm = retained_name(database_name()), database_name()
+    sizes = {three.database: 7, kept: 20, warm: 300, "pgbroker": 8}
+    await store.storage.record("beta", sizes, now)
+    assert await store.servers.measured() == {"alpha": 2**40 + 10, "beta": 327}
+    await store.storage.record("beta", {}, now)
+    assert await store.servers.measured() == {"alpha": 2**40 + 10, "beta": 0}
 
 
 async def test_a_cordon_is_kept_until_it_is_lifted(store: PostgresStore) -> None:
