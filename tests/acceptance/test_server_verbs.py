@@ -61,7 +61,8 @@ def test_a_pool_is_filled_cordoned_and_surveyed(
         assert "gets no new" in _verb(two_servers, "cordon", "shared", "--reason", "old disks")
         made = [platform.provisioned(), platform.provisioned()]
         servers = _servers(two_servers)
-        assert servers["newcomer"]["use"] == {"databases": 2, "connections": 10, "storage": 0}
+        use = servers["newcomer"]["use"]  # its storage depends on whether it was measured yet
+        assert (use["databases"], use["connections"]) == (2, 10)
         assert servers["newcomer"]["capacity"]["connections"] == 12
         assert servers["newcomer"]["labels"] == {"disk": "nvme"}
         assert servers["newcomer"]["version"].startswith(str(postgres.version))
