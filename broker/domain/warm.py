@@ -35,6 +35,12 @@ LEFT_AFTER = timedelta(seconds=30)
 Nobody is hurt when it was not: whoever clears it away waits for the lock of the database.
 """
 
+RELEASED_AFTER = timedelta(minutes=10)
+"""How long a database stays that this process does not want.
+
+Another one may: while keys or catalogs are being rolled out, replicas make theirs differently.
+"""
+
 
 class WarmState(StrEnum):
     """Where a database of the stock is.
@@ -156,6 +162,8 @@ def superfluous(
     stock: Iterable[WarmDatabase], wanted: Mapping[tuple[str, str], int]
 ) -> Iterator[WarmDatabase]:
     """Yield the ready databases that no plan wants where they are, or that are too many.
+
+    Whoever is to release them leaves those of the last ``RELEASED_AFTER`` to other replicas.
 
     Args:
         stock: All there is, the oldest first: those stay.

@@ -18,6 +18,7 @@ from broker.domain import names
 from broker.domain.database import DatabaseSpec, Limits
 from broker.domain.errors import BrokerError, TemporaryFailure
 from broker.domain.warm import (
+    RELEASED_AFTER,
     WarmDatabase,
     fewest,
     fingerprint,
@@ -100,7 +101,8 @@ class WarmStock:
         """Release what nobody wants, drop what is to go, and make what is missing."""
         stock = await self._store.warm.listed()
         for warm in superfluous(stock, self.wanted):
-            await self._store.warm.release(warm)
+            if warm.age > RELEASED_AFTER:
+                await self._store.warm.release(warm)
         await self.drop(left_behind(await self._store.warm.listed()))
         await self.refill()
 
@@ -225,10 +227,11 @@ class WarmStock:
             await database.ensure_roles(spec)
             await database.ensure_database(spec)
             await database.initialise_database(spec)
+            # Under the lock: who waits for that to drop what was left behind finds it ready.
+            if not await self._store.warm.ready(warm.database):
+                raise _GivenUp
 
         await self._exclusively(warm, make, self._store.warm.is_being_made)
-        if not await self._store.warm.ready(warm.database):
-            raise _GivenUp
         log.info("warm database made", server=warm.server, plan=plan.name, database=warm.database)
 
     async def _drop(self, warm: WarmDatabase) -> None:

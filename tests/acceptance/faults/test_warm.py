@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from tests.support.postgres import PostgresServer
 
+LONG_AGO = "UPDATE pgbroker.warm_databases SET created_at = created_at - interval '1 hour'"
+
 
 @pytest.fixture
 async def warm_fleet(
@@ -48,6 +50,8 @@ async def test_a_claimed_database_is_adopted_or_dropped(
 ) -> None:
     """Whoever comes after the dead one goes on with its database, or takes it away."""
     claimed = await _killed(warm_fleet, boundary)
+    async with await AsyncConnection.connect(warm_fleet.state_dsn) as state:
+        await state.execute(LONG_AGO)
     await warm_fleet.survivor.start()
     async with warm_fleet.platform() as platform:
         if wanted:

@@ -170,6 +170,7 @@ async def test_what_the_catalog_does_not_want_any_more_is_dropped(
     """A plan that has gone, or has moved elsewhere, leaves nothing behind."""
     await depot.stock.keep()
     names = [warm.database for warm in await depot.store.warm.listed()]
+    await depot.run(LONG_AGO)
     await depot.another(*plans).keep()
     assert await depot.states() == []
     assert await depot.on_server(names) == set()
@@ -180,11 +181,26 @@ async def test_a_changed_plan_gets_a_new_stock(depot: Depot) -> None:
     await depot.stock.keep()
     before = await depot.there()
     changed = replace(PLAN, limits=replace(LIMITS, connections=8))
+    await depot.run(LONG_AGO)
     await depot.another(changed).keep()
     stock = await depot.store.warm.listed()
     assert [warm.fingerprint for warm in stock] == [fingerprint(changed, "k1")] * 2
     assert not before & {warm.database for warm in stock}
     assert await depot.on_server(list(before)) == set()
+
+
+async def test_replicas_that_differ_leave_each_other_s_stock_alone(depot: Depot) -> None:
+    """While a catalog is rolled out, each makes what it lacks, and drops nothing just made."""
+    changed = replace(PLAN, limits=replace(LIMITS, connections=8), warm=1)
+    other = depot.another(changed)
+    await depot.stock.keep()
+    await other.keep()
+    both = await depot.there()
+    assert len(both) == 3
+    for stock in (depot.stock, other):
+        await stock.keep()
+    assert await depot.there() == both
+    assert await depot.states() == [WarmState.READY] * 3
 
 
 class _Interrupting:
@@ -206,6 +222,31 @@ async def test_whoever_was_given_up_makes_nothing_any_more(depot: Depot) -> None
     await depot.another(PLAN, engine=interrupted).refill()
     assert await depot.states() == [WarmState.RELEASING]
     assert await depot.there() == set()
+
+
+class _Late:
+    """An engine that returns from its work after something else has happened."""
+
+    def __init__(self, engine: PostgresEngine, event: Callable[[], Awaitable[object]]) -> None:
+        self._engine = engine
+        self._event = event
+
+    async def exclusively(self, *work: Any, **options: Any) -> None:
+        """Do the work, then let it happen."""
+        await self._engine.exclusively(*work, **options)
+        await self._event()
+
+
+async def test_what_took_long_to_make_is_ready_before_its_lock_is_free(depot: Depot) -> None:
+    """Who took it for left behind, and gets the lock after its maker, does not drop it."""
+
+    async def take_for_left_behind() -> None:
+        await depot.stock.drop(await depot.store.warm.listed())
+
+    slow = _Late(depot.engine, take_for_left_behind)
+    await depot.another(replace(PLAN, warm=1), engine=slow).refill()
+    assert await depot.states() == [WarmState.READY]
+    assert len(await depot.there()) == 1
 
 
 async def test_what_a_crash_has_left_is_cleared_away(depot: Depot) -> None:
