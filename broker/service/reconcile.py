@@ -143,7 +143,9 @@ class _Pass:
         except TimeoutError:
             report.failure = f"Not all of it could be looked at within {BUDGET:.0f} s."
         else:
-            await self._with.store.drift.replace(report.server, report.drift, now)
+            await self._with.store.drift.replace(
+                report.server, report.drift, now, skipped=report.skipped
+            )
         return report
 
     async def _instances(self) -> AsyncIterator[Instance]:
@@ -182,7 +184,9 @@ class _Pass:
             suspect.may_close = not lost and self._has_waited(
                 DriftKind.UNKNOWN_DATABASE, suspect.name
             )
-            if await self._exclusively(suspect.lock, suspect.confirm, suspect.work):
+            if await self._exclusively(
+                suspect.name, suspect.confirm, suspect.work, lock=suspect.lock
+            ):
                 self._add(suspect.name, suspect.found, None)
 
     def _looks_lost(self, strangers: Strangers, *, known: int) -> bool:
@@ -218,11 +222,13 @@ class _Pass:
         database: str,
         confirm: Callable[[], Awaitable[None]],
         work: Callable[[DatabaseSession], Awaitable[None]],
+        *,
+        lock: str | None = None,
     ) -> bool:
         """Work under the lock of a database; note why when that was not possible."""
         try:
             async with asyncio.timeout(PATIENCE):
-                await self._engine.exclusively(database, work, confirm=confirm)
+                await self._engine.exclusively(lock or database, work, confirm=confirm)
         except InProgress:
             self._report.skipped[database] = "An operation is in progress."
         except TimeoutError:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import all_, bindparam, delete, func, select
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.types import Text
 
 from broker.domain.drift import DriftKind
 from broker.store.tables import drift, reconciled
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
     from broker.domain.drift import Drift
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 _FIRST_SEEN = select(drift.c.kind, drift.c.subject, drift.c.first_seen_at).where(
     drift.c.server == bindparam("key_server")
 )
-_FORGET = delete(drift).where(drift.c.server == bindparam("key_server"))
+_FORGET = delete(drift).where(
+    drift.c.server == bindparam("key_server"),
+    drift.c.database != all_(bindparam("key_skipped", type_=ARRAY(Text))),
+)
 _ADD = insert(drift).on_conflict_do_nothing()
 _added = insert(reconciled)
 _FINISHED = _added.on_conflict_do_update(
@@ -47,13 +51,16 @@ class DriftRecords:
         found = await self._execute(_FIRST_SEEN, {"key_server": server})
         return {(DriftKind(row.kind), row.subject): row.first_seen_at for row in found}
 
-    async def replace(self, server: str, found: Sequence[Drift], now: datetime) -> None:
+    async def replace(
+        self, server: str, found: Sequence[Drift], now: datetime, *, skipped: Collection[str]
+    ) -> None:
         """Record what one look at a server has found, in place of what the one before did.
 
         Args:
             server: Its name.
             found: What is wrong; several details of one kind and subject become one.
             now: The time of the look.
+            skipped: Databases that were not looked at: what is known of them stays, and since when.
         """
         since = await self.first_seen(server)
         values: dict[tuple[DriftKind, str], dict[str, Any]] = {}
@@ -75,7 +82,7 @@ class DriftRecords:
             )
             value["detail"] = f"{value['detail']} {one.deviation.detail}".strip()
             value["resolved"] = value["resolved"] and one.resolved
-        await self._execute(_FORGET, {"key_server": server})
+        await self._execute(_FORGET, {"key_server": server, "key_skipped": list(skipped)})
         if values:
             await self._execute(_ADD, list(values.values()))
         await self._execute(_FINISHED, {"server": server, "finished_at": now})

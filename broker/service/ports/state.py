@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime, timedelta
     from uuid import UUID
@@ -47,8 +47,17 @@ class DriftRecords(Protocol):
     async def first_seen(self, server: str) -> Mapping[tuple[DriftKind, str], datetime]:
         """Return since when each thing is known to be wrong, by kind and subject."""
 
-    async def replace(self, server: str, found: Sequence[Drift], now: datetime) -> None:
-        """Record what one look at a server has found, in place of what the one before did."""
+    async def replace(
+        self, server: str, found: Sequence[Drift], now: datetime, *, skipped: Collection[str]
+    ) -> None:
+        """Record what one look at a server has found, in place of what the one before did.
+
+        Args:
+            server: Its name.
+            found: What is wrong.
+            now: The time of the look.
+            skipped: Databases that were not looked at: what is known of them stays.
+        """
 
     async def counts(self) -> Mapping[tuple[str, DriftKind, bool], int]:
         """Count what was found, by server, kind, and whether it has been resolved."""

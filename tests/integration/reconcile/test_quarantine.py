@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from broker.domain.drift import DriftKind
+from broker.postgres.look_statements import lock_key
 from broker.service.reconcile import Orders, reconcile
 from broker.service.recover import recover
 from tests.integration.reconcile.world import APPLY, World, kinds
@@ -87,6 +88,27 @@ async def test_periodic_work_gives_the_operator_time(world: World) -> None:
     world.later(DAY / 2)
     assert _state_of(await world.reconcile(PATIENT), DriftKind.UNKNOWN_DATABASE) == [True]
     assert not await _can_connect(world, life)
+
+
+async def test_what_could_not_be_looked_at_has_waited_all_the_same(world: World) -> None:
+    """A look that finds a database locked does not make it wait for another day."""
+    await world.a_life()
+    life = await world.a_life()
+    database = life.instance.database
+    await _forget(world, life)
+    await world.reconcile(PATIENT)
+    world.later(DAY / 2)
+    await world.superuser.execute("SELECT pg_advisory_lock(%s)", [lock_key(database)])
+    with pytest.MonkeyPatch.context() as impatient:
+        impatient.setattr("broker.service.reconcile.PATIENCE", 0.2)
+        report = await world.reconcile(PATIENT)
+    await world.superuser.execute("SELECT pg_advisory_unlock(%s)", [lock_key(database)])
+    assert set(report.skipped) == {database}
+    assert await world.replica.store.drift.counts() == {
+        ("alpha", DriftKind.UNKNOWN_DATABASE, False): 1
+    }
+    world.later(DAY / 2)
+    assert _state_of(await world.reconcile(PATIENT), DriftKind.UNKNOWN_DATABASE) == [True]
 
 
 async def test_a_lost_state_closes_nothing(world: World) -> None:
