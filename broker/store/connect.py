@@ -20,6 +20,7 @@ PATIENCE = timedelta(seconds=5)
 _SETTINGS = {
     # All names are qualified; nothing that others put into `public` is ever called.
     "search_path": "pg_catalog, pg_temp",
+    "client_encoding": "UTF8",
     "TimeZone": "UTC",
     "statement_timeout": "10s",
     "idle_in_transaction_session_timeout": "60s",

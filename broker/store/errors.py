@@ -82,6 +82,14 @@ def schema_differs(found: str | None, wanted: str) -> StateUnavailable:
     )
 
 
+def wrong_encoding(found: str, wanted: str) -> StateUnavailable:
+    """Return the error for a state database whose encoding cannot hold every identifier."""
+    return StateUnavailable(
+        f"The state database's encoding is {found}; create another one for pgbroker with "
+        f"ENCODING '{wanted}' TEMPLATE template0. Nothing has been changed."
+    )
+
+
 UNKNOWN_FATE = (
     "The connection to the broker's state database broke at the end of a transaction, and whether "
     "it was recorded cannot be told yet. Repeat the same request in a moment."

@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 from sqlalchemy.schema import CreateSchema
 
 from broker.store.connect import create_engine
-from broker.store.errors import schema_differs, translated
+from broker.store.errors import schema_differs, translated, wrong_encoding
 from broker.store.queue import bring_up_to_date
 from broker.store.statements import READ_REVISION
 from broker.store.tables import SCHEMA
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 _LOCK_TIMEOUT = "2min"
 """How long to wait for another replica's migration."""
+
+
+_ENCODING = "UTF8"
+"""What identifiers of all platforms can be stored in."""
 
 
 @cache
@@ -56,6 +60,9 @@ async def migrate(dsn: str) -> list[str]:
     try:
         with translated():
             async with engine.begin() as connection:
+                found = await connection.scalar(select(func.current_setting("server_encoding")))
+                if found != _ENCODING:
+                    raise wrong_encoding(found, _ENCODING)
                 key = func.hashtextextended(f"{SCHEMA} migrate", 0)
                 await connection.execute(select(func.pg_advisory_xact_lock(key)))
                 await connection.execute(CreateSchema(SCHEMA, if_not_exists=True))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, LiteralString
 
 import psycopg
 import pytest
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from tests.support.postgres import PostgresServer
 
 
-async def _create(postgres: PostgresServer, *, template: str = "template0") -> str:
+async def _create(
+    postgres: PostgresServer, *, template: str = "template0", options: LiteralString = ""
+) -> str:
     """Create a database that is never open to PUBLIC: other tests look for ones that are."""
     name = f"state_{secrets.token_hex(6)}"
     names = {"name": sql.Identifier(name), "template": sql.Identifier(template)}
     for statement in (
-        "CREATE DATABASE {name} TEMPLATE {template} ALLOW_CONNECTIONS false",
+        "CREATE DATABASE {name} TEMPLATE {template} ALLOW_CONNECTIONS false " + options,
         "REVOKE ALL ON DATABASE {name} FROM PUBLIC",
         "ALTER DATABASE {name} ALLOW_CONNECTIONS true",
     ):
@@ -63,6 +65,14 @@ def migrated_template(postgres: PostgresServer) -> Iterator[str]:
 async def empty_dsn(postgres: PostgresServer) -> AsyncIterator[str]:
     """Return a libpq URI of an empty database of this test's own, as the broker's role."""
     name = await _create(postgres)
+    yield postgres.broker_dsn(name)
+    await _drop(postgres, name)
+
+
+@pytest.fixture
+async def ascii_dsn(postgres: PostgresServer) -> AsyncIterator[str]:
+    """Return a libpq URI of an empty database that knows bytes and no characters."""
+    name = await _create(postgres, options="ENCODING 'SQL_ASCII' LOCALE 'C'")
     yield postgres.broker_dsn(name)
     await _drop(postgres, name)
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from broker.store import KeyRing, PostgresStore
-from tests.support.state import empty_dsn, migrated_template, state_dsn
+from tests.support.state import ascii_dsn, empty_dsn, migrated_template, state_dsn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-__all__ = ["empty_dsn", "migrated_template", "state_dsn"]
+__all__ = ["ascii_dsn", "empty_dsn", "migrated_template", "state_dsn"]
 
 
 @pytest.fixture
