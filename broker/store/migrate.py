@@ -60,7 +60,8 @@ async def migrate(dsn: str) -> list[str]:
     try:
         with translated():
             async with engine.begin() as connection:
-                found = await connection.scalar(select(func.current_setting("server_encoding")))
+                setting = select(func.current_setting("server_encoding"))
+                found = (await connection.execute(setting)).scalar_one()
                 if found != _ENCODING:
                     raise wrong_encoding(found, _ENCODING)
                 key = func.hashtextextended(f"{SCHEMA} migrate", 0)

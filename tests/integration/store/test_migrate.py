@@ -190,5 +190,5 @@ async def test_a_database_of_another_encoding_is_refused(ascii_dsn: str) -> None
     """Whoever made the state database without UTF8 is told so, and nothing is created in it."""
     with pytest.raises(StateUnavailable, match=r"encoding is SQL_ASCII.*ENCODING 'UTF8'"):
         await migrate(ascii_dsn)
-    schemas = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'pgbroker%'"
+    schemas = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'pgbroker%%'"
     assert await query(ascii_dsn, schemas) == [(0,)]
