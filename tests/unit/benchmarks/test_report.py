@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks.report import Report
+from benchmarks.scale import Memory
 from benchmarks.series import Row, Series
 
 MACHINE = {"CPU": "Model T, 2 cores", "Memory": "4 GiB"}
@@ -114,12 +115,42 @@ def test_programs_get_seconds() -> None:
 @pytest.mark.parametrize(
     ("report", "verdicts"),
     [
-        (_report(), ["held, 10,000", "held, 7.0 ms for bind"]),
-        (_report(catalogs=7_999), ["MISSED, 7,999", "held, 7.0 ms for bind"]),
-        (_report(bind=15.5), ["held, 10,000", "MISSED, 10.5 ms for bind"]),
+        (_report(), ["held, 10,000", "held, 7.0 ms for bind", "held, 2.40", "held, 1.00"]),
+        (
+            _report(catalogs=7_999),
+            ["MISSED, 7,999", "held, 7.0 ms for bind", "held, 2.40", "held, 1.00"],
+        ),
+        (
+            _report(bind=15.5),
+            ["held, 10,000", "MISSED, 10.5 ms for bind", "MISSED, 3.10", "held, 1.00"],
+        ),
     ],
 )
 def test_targets_are_judged(report: Report, verdicts: list[str]) -> None:
-    """Eight thousand catalogs a second at least, less than ten milliseconds for a verb."""
-    said = report.verdicts()
-    assert [line.split(": ")[1].rstrip(".") for line in said] == verdicts
+    """Catalogs a second, what a verb costs at most, a bind in particular, lives with 8 clients."""
+    assert [line.split(": ")[1].rstrip(".") for line in report.verdicts()] == verdicts
+
+
+def test_a_warm_provision_is_judged_by_create_database() -> None:
+    """A fifth of it is held, more is not."""
+    for took, verdict in ((8.0, "held"), (9.0, "MISSED")):
+        row = Row("provision, warm, beside CREATE DATABASE", _series(took), _series(40.0))
+        assert f": {verdict}, {took / 40:.2f}" in Report(MACHINE, [row]).verdicts()[0]
+
+
+def test_growth_is_judged_by_its_ends() -> None:
+    """The last number is compared with the first, and the raw SQL's growth stands beside it."""
+    rows = [
+        Row(f"bind, {number} instances", _series(took), _series(2.0 + took))
+        for number, took in (("10", 10.0), ("1,000", 40.0), ("10,000", 14.0))
+    ]
+    (said,) = Report(MACHINE, rows).verdicts()
+    assert said.startswith("Bind with 10,000 instances")
+    assert said.endswith(": held, 1.40; the raw SQL 1.33.")
+
+
+def test_memory_is_judged_at_the_end() -> None:
+    """What counts is what it occupies after all of the work."""
+    for megabytes, verdict in ((149, "held"), (151, "MISSED")):
+        memory = [Memory(0, 10**6), Memory(10_000, megabytes * 10**6)]
+        assert f": {verdict}, 1 MiB after 0, " in Report(MACHINE, [], memory).verdicts()[0]
