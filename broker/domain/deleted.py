@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from broker.domain.decide import scope
 from broker.domain.errors import InvalidRequest, Unprocessable
 from broker.domain.instance import Instance, InstanceKey, Status
 from broker.domain.storage import StorageState
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
+    from typing import Any
     from uuid import UUID
 
     from broker.domain.catalog import Plan
@@ -114,10 +115,47 @@ class DeletedInstance:
         )
 
 
+# These name or describe a place, or the instance itself, and may be changed by its people (profile
+# of the OSB API 2.17, "Context Object"). Whatever else a platform says may tell tenants apart.
+_DESCRIPTIONS = frozenset(
+    {
+        "instance_annotations",
+        "instance_name",
+        "namespace_annotations",
+        "organization_annotations",
+        "organization_name",
+        "space_annotations",
+        "space_name",
+    }
+)
+
+
+def place(
+    context: Mapping[str, Any], organization_guid: str | None, space_guid: str | None
+) -> dict[str, Any]:
+    """Return what a request says of the place it comes from, by the names of its fields.
+
+    Args:
+        context: Of the request: all that is said there counts but names and annotations, for
+            every platform has words of its own for its tenants, such as ``subaccount_id``.
+        organization_guid: Of the request itself.
+        space_guid: Likewise.
+
+    Returns:
+        It is empty when the request says no more than the kind of its platform.
+    """
+    said = {name: value for name, value in context.items() if name not in _DESCRIPTIONS}
+    outside = {"organization_guid": organization_guid, "space_guid": space_guid}
+    told = {f"context.{name}": value for name, value in said.items()} | outside
+    told = {name: value for name, value in told.items() if value not in (None, "")}
+    return {} if told.keys() <= {"context.platform"} else told
+
+
 def check_same_place(found: DeletedInstance | None, request: ProvisionRequest) -> DeletedInstance:
     """Refuse to restore what was not deleted by the same platform in the same place.
 
     The refusal is always the same, so that it does not tell whether there is such an instance.
+    Requests that say no place are refused: nobody could tell one tenant's from another's.
 
     Args:
         found: The retained instance that the request names, of the request's platform.
@@ -129,21 +167,26 @@ def check_same_place(found: DeletedInstance | None, request: ProvisionRequest) -
     Raises:
         InvalidRequest: There is none that this request may have.
     """
+    here = place(request.context, request.organization_guid, request.space_guid)
     if (
         found is None
         or found.stage is not Stage.RETAINED
         or found.instance.service_id != request.service_id
-        or found.instance.organization_guid != request.organization_guid
-        or found.instance.space_guid != request.space_guid
-        or scope(found.instance.context) != scope(request.context)
+        or not here
+        or _place_of(found.instance) != here
     ):
         raise InvalidRequest(
             "There is no deleted service instance of that id to restore here. It must have been "
             "deleted by the same platform, of the same service offering, in the same organization "
-            "and space or the same cluster and namespace, and be kept still; a deletion has to be "
-            "finished first. Nothing has been changed."
+            "and space, the same cluster and namespace, or whatever else the platform's context "
+            "says, and be kept still; a deletion has to be finished first. Nothing has been "
+            "changed."
         )
     return found
+
+
+def _place_of(instance: Instance) -> dict[str, Any]:
+    return place(instance.context, instance.organization_guid, instance.space_guid)
 
 
 def check_room(plan: Plan, used: int) -> None:

@@ -29,9 +29,13 @@ class Platform:
     Args:
         url: The broker.
         login: User name and password.
+        context: Of every provision that has no other.
     """
 
-    def __init__(self, url: str, login: tuple[str, str]) -> None:
+    def __init__(
+        self, url: str, login: tuple[str, str], *, context: dict[str, Any] | None = None
+    ) -> None:
+        self._place = {} if context is None else {"context": context}
         self.http = httpx.Client(
             base_url=url,
             auth=httpx.BasicAuth(*login),
@@ -54,7 +58,7 @@ class Platform:
         self, instance: str, plan: str = SMALL, *, query: str = "", **fields: Any
     ) -> httpx.Response:
         """Provision an instance."""
-        body = {"service_id": SERVICE, "plan_id": plan, **fields}
+        body = {"service_id": SERVICE, "plan_id": plan, **self._place, **fields}
         return self.http.put(f"{path(instance)}{query}", json=body)
 
     def update(self, instance: str, *, query: str = "", **fields: Any) -> httpx.Response:

@@ -51,8 +51,9 @@ def application(keeping_environment: dict[str, str]) -> Iterator[Application]:
 
 @pytest.fixture(scope="session")
 def kubernetes(application: Application) -> Iterator[Platform]:
-    """Return a platform."""
-    with Platform(application.url, KUBERNETES) as platform:
+    """Return a platform, all of whose instances are in one place if nothing else is said."""
+    place = {"platform": "kubernetes", "clusterid": "c1", "namespace": "default"}
+    with Platform(application.url, KUBERNETES, context=place) as platform:
         yield platform
 
 

@@ -49,7 +49,8 @@ class Pair:
 
     def platform(self, replica: Replica | None = None) -> Platform:
         """Return the platform, asking the survivor unless told otherwise."""
-        return Platform((replica or self.survivor).url, (USERNAME, PASSWORD))
+        place = {"platform": "kubernetes", "clusterid": "c1", "namespace": "default"}
+        return Platform((replica or self.survivor).url, (USERNAME, PASSWORD), context=place)
 
     async def killed(self, kind: str, boundary: str, send: Callable[[Platform], Any]) -> None:
         """Have the failing replica die at a boundary of a request."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tests.support.platform import Platform
 
 PLACE = {"platform": "kubernetes", "clusterid": "c1", "namespace": "team-a"}
+SUBACCOUNT = {"platform": "sapcp", "subaccount_id": "a"}
 ORGANIZATION = {"organization_guid": "o1", "space_guid": "s1"}
 
 
@@ -149,9 +150,9 @@ def test_a_refusal_does_not_tell_whether_there_is_such_an_instance(
 
 _REFUSAL = (
     "There is no deleted service instance of that id to restore here. It must have been deleted by "
-    "the same platform, of the same service offering, in the same organization and space or the "
-    "same cluster and namespace, and be kept still; a deletion has to be finished first. Nothing "
-    "has been changed."
+    "the same platform, of the same service offering, in the same organization and space, the same "
+    "cluster and namespace, or whatever else the platform's context says, and be kept still; a "
+    "deletion has to be finished first. Nothing has been changed."
 )
 
 
@@ -166,6 +167,8 @@ _REFUSAL = (
         (ORGANIZATION, ORGANIZATION | {"organization_guid": "o2"}),
         (ORGANIZATION, ORGANIZATION | {"space_guid": "s2"}),
         (ORGANIZATION, {"context": {"platform": "cloudfoundry", **ORGANIZATION}}),
+        ({"context": SUBACCOUNT}, {"context": SUBACCOUNT | {"subaccount_id": "b"}}),
+        ({"context": SUBACCOUNT}, {"context": {"platform": "sapcp"}}),
         ({}, {"service_id": OTHER_SERVICE, "plan": OTHER_PLAN}),
     ],
 )
@@ -183,6 +186,19 @@ def test_another_place_is_refused(
     assert (refused.status_code, refused.json()) == (400, {"description": _REFUSAL})
     assert kept().things() == before
     assert _restore(kubernetes, source, **deleted).status_code == 201
+
+
+@pytest.mark.parametrize("context", [{}, {"platform": "sapcp"}, {"namespace": ""}])
+def test_a_platform_that_says_no_place_gets_nothing_back(
+    kubernetes: Platform, kept: Callable[[], Footprint], context: dict[str, Any]
+) -> None:
+    """All its tenants look the same: what one deleted could be had by any other."""
+    source = kubernetes.provisioned(context=context)
+    assert kubernetes.deprovision(source).status_code == 200
+    before = kept().things()
+    refused = _restore(kubernetes, source, context=context)
+    assert (refused.status_code, refused.json()) == (400, {"description": _REFUSAL})
+    assert kept().things() == before
 
 
 def test_another_platform_is_refused(kubernetes: Platform, cloudfoundry: Platform) -> None:

@@ -59,6 +59,7 @@ def test_who_deleted_it_may_have_it(changes: dict[str, Any]) -> None:
         {"context": {"platform": "kubernetes", "namespace": "default", "clusterid": "new"}},
         {"context": {"platform": "kubernetes"}},
         {"context": {}},
+        {"context": {"platform": "kubernetes", "namespace": "default", "tenant_id": "another"}},
     ],
 )
 def test_others_get_one_and_the_same_refusal(changes: dict[str, Any]) -> None:
@@ -68,6 +69,28 @@ def test_others_get_one_and_the_same_refusal(changes: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest) as elsewhere:
         check_same_place(DELETED, a_provision(**changes))
     assert elsewhere.value.description == nothing.value.description
+
+
+@pytest.mark.parametrize("name", ["subaccount_id", "zone_id", "tenant_id", "anything"])
+def test_every_platform_has_words_of_its_own_for_tenants(name: str) -> None:
+    """Whatever is said in the context has to be the same, but names and annotations."""
+    instance = replace(INSTANCE, organization_guid=None, space_guid=None)
+    here = {"platform": "another", name: "here", "space_name": "first"}
+    found = replace(DELETED, instance=replace(instance, context=here))
+    request = a_provision(organization_guid=None, space_guid=None)
+    renamed = replace(request, context={**here, "space_name": "second"})
+    assert check_same_place(found, renamed) is found
+    with pytest.raises(InvalidRequest):
+        check_same_place(found, replace(request, context={**here, name: "there"}))
+
+
+@pytest.mark.parametrize("context", [{}, {"platform": "x"}, {"instance_name": "a"}, {"zone": None}])
+def test_who_says_no_place_is_in_none(context: dict[str, Any]) -> None:
+    """Two requests that say nothing are not of the same place."""
+    nowhere = replace(INSTANCE, context=context, organization_guid=None, space_guid=None)
+    request = a_provision(context=context, organization_guid=None, space_guid=None)
+    with pytest.raises(InvalidRequest):
+        check_same_place(replace(DELETED, instance=nowhere), request)
 
 
 @pytest.mark.parametrize("stage", [stage for stage in Stage if stage is not Stage.RETAINED])
