@@ -84,7 +84,15 @@ async def reopen(connections: Connections, hold: Hold, spec: DatabaseSpec) -> No
 
 
 async def purge(connections: Connections, hold: Hold, retention: Retention) -> None:
-    """Drop a retained database with its group roles."""
+    """Drop a retained database with its group roles.
+
+    When the database is another's by now, nothing is left to be dropped: the record is of before a
+    restore that the state has forgotten.
+    """
+    if await look(hold, retention.tag, name=retention.name) is None:
+        tags = [role.tag for role in (await hold.look()).groups.values()]
+        if tags and all(tag not in (None, retention.tag) for tag in tags):
+            return
     spec = replace(retention.database, tag=retention.tag)
     await drop_database(connections, hold, spec, (), name=retention.name)
 

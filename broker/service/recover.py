@@ -43,7 +43,8 @@ class Outcome(StrEnum):
     NO_RECORD = "no record"
     """A version without records made it, so that only its ids are known."""
     CONFLICT = "conflict"
-    """The state has another database under this id, or two servers say they have it."""
+    """The state says otherwise: it has another database under this id, or this database as another
+    instance's or deletion's; or two servers say they have it. Nothing was added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,11 +242,14 @@ async def _add_deleted(
 ) -> None:
     deleted = replace(deleted, instance=replace(deleted.instance, server=server))
     async with store.transaction() as state:
-        present = await state.deleted.lock(deleted.id) is not None
-        if not present:
+        if await state.deleted.lock(deleted.id) is not None:
+            outcome = Outcome.PRESENT
+        elif await state.deleted.claimed(server, deleted.instance.database):
+            outcome = Outcome.CONFLICT
+        else:
             await state.deleted.add(deleted)
+            outcome = Outcome.KEPT
     key, name = deleted.instance.key, retained_name(deleted.instance.database)
-    outcome = Outcome.PRESENT if present else Outcome.KEPT
     report.found.append(Recovery(server, name, key.platform, key.instance_id, outcome))
 
 
@@ -254,6 +258,8 @@ async def _add_instance(state: StateTransaction, candidate: _Candidate) -> Outco
     if stored is None:
         if candidate.instance is None:
             return Outcome.NO_RECORD
+        if await state.deleted.claimed(candidate.server, candidate.database):
+            return Outcome.CONFLICT
         # Nobody knows whether it was over its storage limit: the next measurement settles it.
         instance = replace(
             candidate.instance, server=candidate.server, storage=StorageState.RELEASING

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import bindparam, delete, func, insert, or_, select, true, union_all, update
 
 from broker.domain.deleted import DeletedInstance, Stage
 from broker.domain.instance import Status
 from broker.store import rows
 from broker.store.tables import deleted_instances as table
+from broker.store.tables import instances
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,6 +57,14 @@ _ranked = (
     .subquery()
 )
 _DUE = select(_ranked).where(_ranked.c.place <= bindparam("per_server"))
+_CLAIMED = union_all(
+    *(
+        select(true()).where(
+            one.c.server == bindparam("key_server"), one.c.database == bindparam("key_database")
+        )
+        for one in (instances, table)
+    )
+)
 _ADD = insert(table)
 _SAVE = update(table).where(_this).values(stage=bindparam("stage"), attached=bindparam("attached"))
 _SET_TAG_KEY = update(table).where(_this).values(tag_key_id=bindparam("new_tag_key_id"))
@@ -121,6 +130,11 @@ class DeletedInstancesTransaction:
     async def attached(self, key: InstanceKey) -> DeletedInstance | None:
         """Read and lock the one that goes with an instance record."""
         return _one(await self._execute(_ATTACHED, rows.instance_key(key)))
+
+    async def claimed(self, server: str, database: str) -> bool:
+        """Tell whether an instance, or a deleted one, has a database."""
+        found = await self._execute(_CLAIMED, {"key_server": server, "key_database": database})
+        return found.first() is not None
 
     async def add(self, deleted: DeletedInstance) -> None:
         """Insert one."""

@@ -43,6 +43,9 @@ class DeletedRecordsTransaction(Protocol):
     async def attached(self, key: InstanceKey) -> DeletedInstance | None:
         """Read and lock the one that goes with an instance record."""
 
+    async def claimed(self, server: str, database: str) -> bool:
+        """Tell whether an instance, or a deleted one, has a database."""
+
     async def add(self, deleted: DeletedInstance) -> None:
         """Insert one."""
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+from psycopg import AsyncConnection
 
 from broker.domain.deleted import DeletedInstance, Stage
 from broker.domain.drift import DriftKind
@@ -23,6 +25,7 @@ from tests.unit.domain.examples import PLAN
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from broker.domain.database import Retention
     from broker.service.ports import DatabaseSession
 
 
@@ -74,6 +77,67 @@ async def test_what_was_kept_is_recovered_as_that(world: World, kept: DeletedIns
     assert kinds(await world.reconcile(APPLY)) == set()
 
 
+async def test_an_old_backup_has_the_instance_still(world: World, kept: DeletedInstance) -> None:
+    """A state that knows nothing of its deletion gets no second record of the same database."""
+    replica = world.replica
+    async with replica.store.transaction() as state:
+        await state.deleted.remove(kept.id)
+        assert await state.add_instance(kept.instance)
+    report = await recover(replica.store, {"alpha": replica.engine}, replica.tags)
+    outcomes = {one.subject: one.outcome for one in report.found}
+    assert outcomes[f"{kept.instance.database}_deleted"] is Outcome.CONFLICT
+    assert not report.complete
+    assert await replica.store.deleted.find(kept.id) is None
+
+
+async def test_an_old_backup_has_another_deletion_of_the_same_data(
+    world: World, kept: DeletedInstance
+) -> None:
+    """Restored and deleted again since: the state says another deletion, and is left as it is."""
+    replica = world.replica
+    older = replace(kept, id=uuid4())
+    async with replica.store.transaction() as state:
+        await state.deleted.remove(kept.id)
+        await state.deleted.add(older)
+    report = await recover(replica.store, {"alpha": replica.engine}, replica.tags)
+    outcomes = {one.subject: one.outcome for one in report.found}
+    assert outcomes[f"{kept.instance.database}_deleted"] is Outcome.CONFLICT
+    assert [one.id for one in await replica.store.deleted.listed()] == [older.id]
+
+
+async def test_an_old_backup_has_the_data_as_deleted_still(world: World) -> None:
+    """A state that knows nothing of the restore gets no instance with a database that is kept.
+
+    Purging the record that is wrong changes nothing on the server; then all can be recovered.
+    """
+    life, replica = await world.a_life(), world.replica
+    stale = DeletedInstance(
+        id=uuid4(),
+        instance=life.instance,
+        deleted_at=world.now,
+        purge_at=world.now + timedelta(days=7),
+        stage=Stage.RETAINED,
+    )
+    async with replica.store.transaction() as state:
+        await state.remove_instance(life.instance.key)
+        await state.deleted.add(stale)
+    for expected in (Outcome.CONFLICT, Outcome.RECOVERED):
+        report = await recover(replica.store, {"alpha": replica.engine}, replica.tags)
+        outcomes = {one.subject: one.outcome for one in report.found}
+        assert outcomes[life.instance.database] is expected
+        assert outcomes[life.binding.login] is expected
+        retention = retention_of(stale, None, replica.tags)
+        await replica.engine.exclusively(
+            life.instance.database,
+            partial(_purge, retention=retention),
+            confirm=confirmed,
+        )
+        async with replica.store.transaction() as state:
+            await state.deleted.remove(stale.id)
+    async with await AsyncConnection.connect(world.dsn(life)) as tenant:
+        await tenant.execute("SELECT 1")
+
+
 async def test_the_warm_stock_is_no_drift(world: World) -> None:
     """A spare database is known for as long as the stock has it, and never recovered."""
     await world.a_life()
@@ -105,3 +169,7 @@ async def test_the_warm_stock_is_no_drift(world: World) -> None:
     await replica.store.warm.give_up(name)
     await replica.store.warm.forget(name)
     assert kinds(await world.reconcile(APPLY)) == {(DriftKind.UNKNOWN_DATABASE, name, True)}
+
+
+async def _purge(database: DatabaseSession, *, retention: Retention) -> None:
+    await database.purge_database(retention)
