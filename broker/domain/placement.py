@@ -88,7 +88,7 @@ class Placed:
         databases: How many, in any status: being created, being deleted and kept after deletion
             included.
         promises: How often the plan's limits are promised: once for each database, and once for
-            each that is being updated to this plan.
+            each that is being updated to this plan, or restored from it to another one.
     """
 
     server: str

@@ -87,6 +87,26 @@ _kept = (
         deleted_instances.c.server, deleted_instances.c.service_id, deleted_instances.c.plan_id
     )
 )
+# Restored into another plan, it may end up under its former one again: both plans count.
+_moved = (
+    select(
+        deleted_instances.c.server,
+        deleted_instances.c.service_id,
+        deleted_instances.c.plan_id,
+        _none,
+        func.count(),
+    )
+    .join_from(
+        deleted_instances,
+        instances,
+        (instances.c.platform == deleted_instances.c.platform)
+        & (instances.c.instance_id == deleted_instances.c.attached),
+    )
+    .where(instances.c.plan_id != deleted_instances.c.plan_id)
+    .group_by(
+        deleted_instances.c.server, deleted_instances.c.service_id, deleted_instances.c.plan_id
+    )
+)
 CORDONED = select(
     server_cordons.c.server,
     _nobody.label("service_id"),
@@ -103,7 +123,7 @@ _warm = select(
 ).group_by(warm_databases.c.server, warm_databases.c.service_id, warm_databases.c.plan_id)
 # One statement for all that a placement has to know. Whatever else takes room on servers is one
 # more part of it, with the plan that its room was promised by.
-OCCUPANCY = union_all(_on_servers, _updating, _kept, _warm, CORDONED)
+OCCUPANCY = union_all(_on_servers, _updating, _kept, _moved, _warm, CORDONED)
 
 _MEASURED = select(server_use.c.server, server_use.c.used)
 _RESIDENTS = (

@@ -113,6 +113,24 @@ async def test_it_is_counted_once(store: PostgresStore) -> None:
     assert await counted() == {"alpha": 1, "beta": 1}
 
 
+@pytest.mark.parametrize("stage", [Stage.RESTORING, Stage.DELETING])
+async def test_both_plans_count_until_a_restore_is_over(store: PostgresStore, stage: Stage) -> None:
+    """If it ends early, the data is kept under its former plan again: nobody may have its room."""
+    former = an_instance()
+    new = replace(former, key=InstanceKey(former.key.platform, str(uuid4())), plan_id="smaller")
+    deleted = _deleted(former)
+    await _add(store, deleted, _deleted())
+    async with store.transaction() as state:
+        await state.add_instance(new)
+        await state.deleted.save(deleted.moved(stage, attached=new.key.instance_id))
+    counted: dict[str, tuple[int, int]] = {}
+    for placed in (await store.servers.occupancy()).placed:
+        databases, promises = counted.get(placed.plan_id, (0, 0))
+        counted[placed.plan_id] = databases + placed.databases, promises + placed.promises
+    # The former plan has the other deleted instance besides.
+    assert counted == {"smaller": (1, 1), "plan": (1, 2)}
+
+
 async def test_its_key_must_stay_configured(store: PostgresStore) -> None:
     """A broker without the key of a kept database's tag does not start."""
     await _add(store, _deleted(an_instance(tag_key_id="missing")))
