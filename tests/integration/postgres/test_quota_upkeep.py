@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["migrated_template", "state_dsn"]
 
-WRITES = "SELECT pg_has_role(%s, %s, 'SET')"
+WRITES = "SELECT pg_has_role(%s, %s, 'MEMBER')"
 
 
 def two_servers(replica: Replica) -> SharedServers:
