@@ -233,11 +233,11 @@ class Observer:
 
 
 def state_rows(dsn: str) -> dict[str, list[str]]:
-    """Return all rows of all state tables as text, by table; measurements are taken at any time."""
+    """Return all rows of all state tables as text, by table, but what is measured periodically."""
     with psycopg.connect(dsn, autocommit=True) as state:
         tables = state.execute(
             "SELECT tablename FROM pg_tables WHERE schemaname = 'pgbroker' "
-            "AND tablename NOT IN ('storage_use', 'server_use') ORDER BY 1"
+            "AND tablename NOT IN ('storage_use', 'server_use', 'reconciled', 'drift') ORDER BY 1"
         ).fetchall()
         return {
             table: [
