@@ -32,9 +32,6 @@ log = structlog.get_logger()
 PUBLIC = frozenset({"/healthz", "/readyz", "/metrics"})
 """Paths that need no credentials: a kubelet has none, and a scraper need not have any."""
 
-# Nobody reads the rest of what is refused unread.
-_CLOSE = {"Connection": "close"}
-
 
 class Gate:
     """Wraps the application; see the module."""
@@ -112,13 +109,11 @@ class _Exchange:
         except BrokerError as refusal:
             await self._refuse(error_response(refusal))
         except limits.HeadTooLarge:
-            await self._refuse(
-                plain_error(431, "The request's headers or URL are too large.", _CLOSE)
-            )
+            await self._refuse_unread(431, "The request's headers or URL are too large.", receive)
         except limits.BodyTooLarge:
-            await self._refuse(plain_error(413, "The request's body is too large.", _CLOSE))
+            await self._refuse_unread(413, "The request's body is too large.", receive)
         except limits.BodyTooSlow:
-            await self._refuse(plain_error(408, "The request's body did not arrive.", _CLOSE))
+            await self._refuse_unread(408, "The request's body did not arrive.", receive)
         except limits.ClientGone:
             pass
         except Exception:
@@ -144,10 +139,24 @@ class _Exchange:
         await self._send(message)
 
     async def _refuse(self, response: ASGIApp) -> None:
-        async def nothing() -> Message:
-            return {"type": "http.disconnect"}
+        await response(self.scope, _nothing, self.send)
 
-        await response(self.scope, nothing, self.send)
+    async def _refuse_unread(self, status: int, description: str, receive: Receive) -> None:
+        """Answer, take in what the client is still sending, and only then end the connection.
+
+        Closed with unread bytes in it, it would be reset, and the reset can reach the client
+        before the answer does (RFC 9112, section 9.6).
+        """
+
+        async def send_unended(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message["more_body"] = True
+            await self.send(message)
+
+        response = plain_error(status, description, {"Connection": "close"})
+        await response(self.scope, _nothing, send_unended)
+        await limits.discard_body(receive)
+        await self.send({"type": "http.response.body"})
 
     def _log(self) -> None:
         method = self.scope["method"]
@@ -162,3 +171,7 @@ class _Exchange:
             platform=self.scope["state"].get("platform"),
             request=self.request_id,
         )
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from broker.api.headers import CONTENT_LENGTH, single
@@ -21,6 +22,12 @@ MAX_ID_LENGTH = 255
 
 BODY_SECONDS = 30
 """How long a client may take to send a body."""
+
+LINGER_SECONDS = 1
+"""How long the rest of a refused body is taken in, so that its client sees the answer."""
+
+LINGER_BYTES = 16 * 1024 * 1024
+"""How much of it."""
 
 _BODY_HEADERS = frozenset({CONTENT_LENGTH, b"transfer-encoding"})
 _MAX_LENGTH_DIGITS = 18
@@ -102,6 +109,17 @@ async def read_body(scope: Scope, receive: Receive, *, limit: int) -> bytes:
     if scope["method"] == "PUT" and await _gone(receive):
         raise ClientGone
     return body
+
+
+async def discard_body(receive: Receive) -> None:
+    """Take in the rest of a body that nobody will read, within ``LINGER_SECONDS`` and bytes."""
+    size, more = 0, True
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            while more and size < LINGER_BYTES:
+                message = await receive()
+                size += len(message.get("body", b""))
+                more = message.get("more_body", False)
 
 
 async def unless_gone(handling: Awaitable[None], receive: Receive) -> None:

@@ -25,6 +25,7 @@ LOGIN = base64.b64encode(":".join(KUBERNETES).encode())
 HEADERS = b"Host: broker\r\nX-Broker-API-Version: 2.17\r\nAuthorization: Basic " + LOGIN + b"\r\n"
 MORE_THAN_EVER_READ = 64 * 1024 * 1024
 MIB = 1024 * 1024
+CHUNK = b"4000\r\n" + b" " * 0x4000 + b"\r\n"
 
 
 @pytest.fixture
@@ -106,9 +107,36 @@ def test_a_chunked_body_without_end_is_cut_off(connection: socket.socket) -> Non
         + HEADERS
         + b"Transfer-Encoding: chunked\r\n\r\n"
     )
-    chunk = b"4000\r\n" + b" " * 0x4000 + b"\r\n"
-    connection.sendall(chunk * (MIB // 0x4000 + 1))
+    connection.sendall(CHUNK * (MIB // 0x4000 + 1))
     _refused(_answers(connection), 413)
+
+
+@pytest.mark.parametrize(
+    ("length", "body"),
+    [
+        (b"Transfer-Encoding: chunked", CHUNK * (4 * MIB // 0x4000) + b"0\r\n\r\n"),
+        (b"Content-Length: %d" % (4 * MIB), b" " * (4 * MIB)),
+    ],
+)
+def test_who_sends_it_all_before_reading_gets_the_answer(
+    connection: socket.socket, length: bytes, body: bytes
+) -> None:
+    """A body that is refused unread is still taken in, so that no reset overtakes the answer."""
+    head = b"PUT " + path(new_id()).encode() + b" HTTP/1.1\r\n" + HEADERS + length + b"\r\n\r\n"
+    connection.sendall(head + body)
+    _refused(_answers(connection), 413)
+
+
+def test_a_refused_body_without_end_is_cut_off(connection: socket.socket) -> None:
+    """What is taken in of a refused body has an end, too."""
+    connection.sendall(
+        b"PUT "
+        + path(new_id()).encode()
+        + b" HTTP/1.1\r\n"
+        + HEADERS
+        + b"Transfer-Encoding: chunked\r\n\r\n"
+    )
+    assert _flood(connection, CHUNK) < MORE_THAN_EVER_READ // 2
 
 
 @pytest.mark.parametrize(

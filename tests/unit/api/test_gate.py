@@ -55,6 +55,7 @@ async def _ask(
     """Send a request through a gate; a ``None`` is a client that hangs up: last, after the body."""
     answer = Answer()
     chunks = list(body)
+    answered = b""
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         answer.reached = True
@@ -71,11 +72,14 @@ async def _ask(
         return {"type": "http.request", "body": chunk, "more_body": chunks not in ([], [None])}
 
     async def send(message: Message) -> None:
+        nonlocal answered
         if message["type"] == "http.response.start":
             answer.status = message["status"]
             answer.headers = dict(message["headers"])
-        else:
-            answer.body = json.loads(message["body"])
+            return
+        answered += message.get("body", b"")
+        if not message.get("more_body", False):
+            answer.body = json.loads(answered)
 
     gate = Gate(
         application,
@@ -171,6 +175,7 @@ async def test_a_large_body_is_not_read(
     """Declared or chunked, more than the limit is refused, and the connection is given up."""
     answer = await _ask(*GOOD, *headers, body=body)
     assert (answer.status, answer.reached) == (413, False)
+    assert answer.body == {"description": "The request's body is too large."}
     assert answer.headers[b"connection"] == b"close"
 
 
