@@ -8,17 +8,21 @@ import os
 import secrets
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from psycopg import AsyncConnection
+
 from broker.embedded import EmbeddedPostgres
 from broker.postgres.prepare import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
+
+    from psycopg.rows import TupleRow
 
 BROKER_ROLE = "pgbroker"
 
@@ -64,6 +68,26 @@ class PostgresServer:
         """Return a libpq URI for the superuser, to look at what the broker cannot see."""
         before, _, after = self._superuser_dsn.partition("@/postgres?")
         return f"{before}@/{quote(dbname, safe='')}?{after}"
+
+    @asynccontextmanager
+    async def superuser(self, dbname: str) -> AsyncIterator[AsyncConnection[TupleRow]]:
+        """Open a superuser's session, in autocommit mode; afterwards the server has ended it, too.
+
+        While it is there its database cannot be dropped or renamed by the broker, and a closed
+        connection is not an ended session yet.
+        """
+        async with await AsyncConnection.connect(
+            self.superuser_dsn(dbname), autocommit=True
+        ) as session:
+            pid = session.info.backend_pid
+            yield session
+        look = "SELECT FROM pg_stat_activity WHERE pid = %s"
+        async with (
+            asyncio.timeout(10),
+            await AsyncConnection.connect(self.superuser_dsn(), autocommit=True) as observer,
+        ):
+            while (await observer.execute(look, [pid])).rowcount:
+                pass  # each question is a round trip, which lets others run
 
     def broker_dsn(self, dbname: str = "pgbroker") -> str:
         """Return a libpq URI for the broker's unprivileged role, over TCP."""

@@ -154,9 +154,7 @@ class Depot:
 
     async def shape(self, instance: Instance, server: PostgresServer) -> dict[str, Any]:
         """Return what a database is like, with its name left out."""
-        async with await psycopg.AsyncConnection.connect(
-            server.superuser_dsn(instance.database), autocommit=True
-        ) as session:
+        async with server.superuser(instance.database) as session:
             ((text,),) = await rows(session, SHAPE)
         shape: dict[str, Any] = json.loads(text.replace(instance.database, "NAME"))
         return shape

@@ -11,7 +11,7 @@ from psycopg.sql import SQL, Identifier
 
 from broker.domain.database import Access
 from broker.domain.errors import PermanentFailure, TemporaryFailure
-from tests.integration.postgres.tenants import database_spec, is_alive, lend, rows, until
+from tests.integration.postgres.tenants import database_spec, is_alive, lend, rows
 
 if TYPE_CHECKING:
     from tests.integration.postgres.stepwise import StepwiseEngine
@@ -158,14 +158,8 @@ async def test_deprovision_while_a_superuser_is_inside(
     tenant: Tenant, superuser: Session, postgres: PostgresServer
 ) -> None:
     """A superuser's session cannot be ended by the broker: it says so, and succeeds later."""
-    async with await psycopg.AsyncConnection.connect(postgres.superuser_dsn(tenant.spec.name)):
+    async with postgres.superuser(tenant.spec.name):
         with pytest.raises(TemporaryFailure, match="superuser is connected"):
             await tenant.deprovision()
-
-    async def is_empty() -> bool:
-        look = "SELECT FROM pg_stat_activity WHERE datname = %s"
-        return not await rows(superuser, look, tenant.spec.name)
-
-    await until(is_empty)
     await tenant.deprovision()
     assert await remains(superuser, tenant) == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from psycopg import AsyncConnection
 from psycopg.sql import SQL, Identifier
 
 from broker.domain.database import Access
@@ -87,9 +86,7 @@ async def test_what_it_owns_in_a_tenants_database_stays_its_own(
     """An operator's table in the database stops no bind and no unbind, and keeps its owner."""
     login, other = await tenant.bind(), await tenant.bind()
     await share(login, other.name)
-    async with await AsyncConnection.connect(
-        postgres.superuser_dsn(tenant.spec.name), autocommit=True
-    ) as inside:
+    async with postgres.superuser(tenant.spec.name) as inside:
         await inside.execute(
             SQL("CREATE TABLE measured (); ALTER TABLE measured OWNER TO {}").format(
                 Identifier(operators_role)

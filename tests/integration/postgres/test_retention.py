@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from psycopg import AsyncConnection
 from psycopg.sql import SQL, Identifier, Literal
 
 from broker.domain.database import Access, Limits, Retention
@@ -161,8 +160,7 @@ async def test_a_superusers_session_keeps_it_from_being_renamed_but_not_from_bei
 ) -> None:
     """The deletion says what is in the way, nobody else gets in, and repeating it succeeds."""
     login = await keeper.tenant.bind()
-    dsn = postgres.superuser_dsn(keeper.tenant.spec.name)
-    async with await AsyncConnection.connect(dsn) as visitor:
+    async with postgres.superuser(keeper.tenant.spec.name) as visitor:
         with pytest.raises(TemporaryFailure, match="while a superuser is connected"):
             await keeper.retain()
         assert await is_alive(visitor)

@@ -82,8 +82,8 @@ class World:
 
     async def damage(self, statement: LiteralString, *names: str, database: str = "") -> None:
         """Do something to the server as a superuser, that the broker does not know of."""
-        dsn = self.postgres.superuser_dsn(database or "pgbroker")
-        await _execute(dsn, SQL(statement).format(*map(Identifier, names)))
+        async with self.postgres.superuser(database or "pgbroker") as session:
+            await session.execute(SQL(statement).format(*map(Identifier, names)))
 
     async def damage_as_broker(self, statement: LiteralString, *names: str) -> None:
         """Do something with the broker's role, past the broker."""
