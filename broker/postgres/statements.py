@@ -200,8 +200,17 @@ def record_limit(owner: str, limit: int) -> Composed:
 
 
 def own_schema(spec: DatabaseSpec, version: int) -> Iterator[SQL | Composed]:
-    """Give schema ``public`` to the owner role, and let read-only logins read what comes."""
+    """Give schema ``public`` to the owner role, and let read-only logins read what comes.
+
+    A session remembers whose privileges its role has. One that got the last free connection
+    was asked so before it had a database (``reserved_connections``), and does not know of
+    ``pg_database_owner``, whose the schema is. Asking about another role makes it forget.
+    """
     owner, group = Identifier(spec.owner), Identifier(spec.name)
+    if version >= RESERVED_CONNECTIONS:
+        yield SQL("SELECT pg_catalog.pg_has_role({}, {}, 'USAGE')").format(
+            Literal(spec.owner), Literal(spec.name)
+        )
     yield SQL("ALTER SCHEMA public OWNER TO {}").format(owner)
     yield SQL("REVOKE ALL ON SCHEMA public FROM PUBLIC")
     yield SQL("GRANT USAGE ON SCHEMA public TO {}").format(group)

@@ -119,7 +119,7 @@ async def test_a_wrong_password_is_not_shown(own_server: OwnServer) -> None:
 
 async def test_a_login_that_owns_more_than_the_lock_table_holds(servers: Path) -> None:
     """Unbind hands over any number of objects, a part at a time when it has to be."""
-    settings = {"max_connections": "10", "max_locks_per_transaction": "10"}
+    settings = {"max_connections": "16", "max_locks_per_transaction": "10"}
     spec = database_spec()
     login, password = login_spec(spec)
     async with embedded_postgres(servers / "few-locks", **settings) as embedded:
@@ -167,6 +167,10 @@ async def test_a_server_full_of_tenants(small_server: OwnServer) -> None:
             for session in sessions:
                 stack.push_async_callback(session.close)
             if embedded.version > 15:
+                another = database_spec()
+                await engine.ensure_roles(another)
+                await engine.ensure_database(another)
+                await engine.initialise_database(another)
                 await engine.drop_login(login.name, database=spec.name, owner=spec.owner)
                 assert not any([await is_alive(session) for session in sessions])
                 return
