@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -38,7 +38,12 @@ _SILENCE = {
 
 
 def create_engine(
-    dsn: str, *, pool_size: int, patience: timedelta = PATIENCE, **settings: str
+    dsn: str,
+    *,
+    pool_size: int,
+    patience: timedelta = PATIENCE,
+    isolation_level: Literal["READ COMMITTED", "AUTOCOMMIT"] = "READ COMMITTED",
+    **settings: str,
 ) -> AsyncEngine:
     """Create a pooled engine; no connection is made yet.
 
@@ -46,6 +51,7 @@ def create_engine(
         dsn: A libpq connection string or URI (PostgreSQL manual, "Connection Strings").
         pool_size: The most connections at a time.
         patience: How long to wait for a connection, for a free one of the pool, and for a lock.
+        isolation_level: Of every transaction; ``AUTOCOMMIT`` for statements on their own.
         settings: PostgreSQL settings of every session, over the ones for serving.
     """
     engine = create_async_engine(
@@ -57,7 +63,8 @@ def create_engine(
         },
         # Values must not reach a log line through an exception's text.
         hide_parameters=True,
-        isolation_level="READ COMMITTED",
+        isolation_level=isolation_level,
+        skip_autocommit_rollback=True,
         max_overflow=0,
         pool_size=pool_size,
         pool_timeout=patience.total_seconds(),

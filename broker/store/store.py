@@ -52,7 +52,7 @@ class PostgresStore:
     Args:
         dsn: The state database, as a libpq connection string or URI.
         keys: Encrypts and decrypts the secrets of bindings.
-        pool_size: The most connections at a time.
+        pool_size: The most connections at a time, for transactions and for single statements each.
         patience: How long to wait for a connection, for a free one of the pool, and for a lock.
 
     Attributes:
@@ -68,11 +68,13 @@ class PostgresStore:
     """
 
     def __init__(
-        self, dsn: str, keys: KeyRing, *, pool_size: int = 10, patience: timedelta = PATIENCE
+        self, dsn: str, keys: KeyRing, *, pool_size: int = 6, patience: timedelta = PATIENCE
     ) -> None:
         self._engine = create_engine(dsn, pool_size=pool_size, patience=patience)
-        # Shares the pool. Without BEGIN and COMMIT a single statement is one round trip, not three.
-        self._single = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        # Without BEGIN and COMMIT a single statement is one round trip, not three.
+        self._single = create_engine(
+            dsn, pool_size=pool_size, patience=patience, isolation_level="AUTOCOMMIT"
+        )
         self._keys = keys
         self._patience = patience
         self.servers = ServerRecords(self._execute)
@@ -89,6 +91,7 @@ class PostgresStore:
     async def close(self) -> None:
         """Close all connections."""
         await self._engine.dispose()
+        await self._single.dispose()
 
     async def check(self) -> None:
         """Make sure that the state database can be used, in one round trip.
