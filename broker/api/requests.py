@@ -50,7 +50,10 @@ class StrictRoute(APIRoute):
         return strict
 
 
-def _caller(request: Request) -> Caller:
+# The framework runs what is not a coroutine in a thread, which takes longer than any of these.
+
+
+async def _caller(request: Request) -> Caller:
     return Caller(
         platform=request.state.platform,
         request_id=request.state.request_id,
@@ -63,14 +66,14 @@ CallerOf = Annotated[Caller, Depends(_caller)]
 _Id = Annotated[str, Path(min_length=1, max_length=255)]
 
 
-def _instance(caller: CallerOf, instance_id: _Id) -> InstanceKey:
+async def _instance(caller: CallerOf, instance_id: _Id) -> InstanceKey:
     return InstanceKey(caller.platform, instance_id)
 
 
 InstanceOf = Annotated[InstanceKey, Depends(_instance)]
 
 
-def _binding(instance: InstanceOf, binding_id: _Id) -> BindingKey:
+async def _binding(instance: InstanceOf, binding_id: _Id) -> BindingKey:
     return BindingKey(instance, binding_id)
 
 
@@ -83,7 +86,7 @@ Patience = Annotated[wire.Patience, Query()]
 Deletion = Annotated[wire.Deletion, Query()]
 
 
-def _broker(request: Request) -> Broker:
+async def _broker(request: Request) -> Broker:
     broker: Broker = request.app.state.broker
     return broker
 
