@@ -89,6 +89,7 @@ class Connections:
         self._server = server
         self._login = AdminLogin(server, dsn, stored_passwords)
         self._facts: Facts | None = None
+        self._releasing: set[asyncio.Task[None]] = set()
         self._pool: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
             _conninfo(
                 dsn,
@@ -113,6 +114,8 @@ class Connections:
 
     async def close(self) -> None:
         """Close all idle connections; those in use close when they are given back."""
+        if self._releasing:
+            await asyncio.wait(self._releasing)
         await self._pool.close()
 
     async def discard_lost(self) -> None:
@@ -144,18 +147,29 @@ class Connections:
             ServerUnavailable: The server cannot be reached.
             psycopg.errors.LockNotAvailable: Another session is at work there.
         """
-        async with self.maintenance() as connection:
-            try:
-                try:
-                    found = await _lock(connection, database)
-                    yield Hold(database, connection, self.facts, found)
-                finally:
-                    if not connection.closed:
-                        await statements.run(connection, looks.UNLOCK)
-            except asyncio.CancelledError:
-                # Nobody knows whether the lock was just granted; it must not stay in the pool.
-                await connection.close()
-                raise
+        connection = await self._take()
+        try:
+            found = await _lock(connection, database)
+            yield Hold(database, connection, self.facts, found)
+        except asyncio.CancelledError:
+            # Nobody knows whether the lock was just granted; it must not stay in the pool.
+            await connection.close()
+            raise
+        finally:
+            # Whoever wants the lock next waits for it; what was done under it need not.
+            release = asyncio.create_task(self._release(connection), name="release")
+            self._releasing.add(release)
+            release.add_done_callback(self._releasing.discard)
+
+    async def _release(self, connection: AsyncConnection) -> None:
+        """Give back the lock, and the connection to the pool; one that is broken is replaced."""
+        try:
+            if not connection.closed:
+                await statements.run(connection, looks.UNLOCK)
+        except psycopg.Error:
+            await connection.close()
+        finally:
+            await self._pool.putconn(connection)
 
     @property
     def facts(self) -> Facts:

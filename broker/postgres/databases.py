@@ -47,10 +47,7 @@ async def ensure_roles(hold: Hold, spec: DatabaseSpec) -> None:
             )
     missing = [name for name in (spec.name, spec.owner) if name not in found]
     if missing:
-        await statements.run(
-            hold.connection, *statements.create_groups(spec, missing, hold.facts.version)
-        )
-        hold.changed()
+        await hold.change(*statements.create_groups(spec, missing, hold.facts.version))
 
 
 async def ensure_database(hold: Hold, spec: DatabaseSpec) -> None:
@@ -66,7 +63,7 @@ async def ensure_database(hold: Hold, spec: DatabaseSpec) -> None:
             f"{', '.join(f'{name} = {value}' for name, value in options)}: it does not know one "
             "of them, or they do not fit together. Leave them out, or choose others."
         ) from exc
-    hold.changed()
+    hold.created_database(spec.limits.connections)
 
 
 async def initialise_database(connections: Connections, hold: Hold, spec: DatabaseSpec) -> None:

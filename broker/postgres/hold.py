@@ -104,6 +104,22 @@ class Hold:
         row = await cursor.fetchone()
         return None if row is None else FoundDatabase(*row)
 
+    async def change(self, *statements: Composed) -> None:
+        """Run statements, each with one result, and look again, in one round trip."""
+        cursor = await run(self.connection, *statements, *_questions(self.database))
+        for _ in statements:
+            cursor.nextset()
+        self._found = await _answers(cursor)
+
+    def created_database(self, connections: int) -> None:
+        """Know, without another look, that the database has just been made, closed to everybody.
+
+        Args:
+            connections: The plan's limit, as it is written down on the owner role.
+        """
+        groups = {} if self._found is None else self._found.groups
+        self._found = Found(FoundDatabase(True, None, False, 0, connections), groups)
+
     def changed(self) -> None:
         """Forget what was found, because it has been changed, or is about to be."""
         self._found = None

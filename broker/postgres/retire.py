@@ -133,18 +133,17 @@ async def drop_database(
 async def _retire(
     connections: Connections, hold: Hold, roles: Sequence[str], oids: Sequence[int]
 ) -> None:
-    """Drop roles, after taking from them what keeps PostgreSQL from it."""
+    """Drop roles, having taken from them what keeps PostgreSQL from it, if anything does."""
     for _ in range(ROUNDS):
-        cursor = await statements.run(hold.connection, sql.DEPENDENT_DATABASES(list(oids)))
-        for (database,) in await cursor.fetchall():
-            await clean(connections, hold, database, roles, oids)
         try:
             await insist(connections, hold.connection, sql.drop_roles(roles))
         except errors.DependentObjectsStillExist:
-            continue
-        break
-    else:
-        await insist(connections, hold.connection, sql.drop_roles(roles))
+            cursor = await statements.run(hold.connection, sql.DEPENDENT_DATABASES(list(oids)))
+            for (database,) in await cursor.fetchall():
+                await clean(connections, hold, database, roles, oids)
+        else:
+            return
+    await insist(connections, hold.connection, sql.drop_roles(roles))
 
 
 async def clean(
