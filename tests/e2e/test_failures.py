@@ -39,7 +39,7 @@ def test_a_broker_that_is_down_is_waited_for(namespace: Cluster, broker: Broker)
     """An instance that is asked for while no broker runs is Ready when one runs again."""
     broker.stop()
     namespace.apply(instance("patient"))
-    namespace.wait("serviceinstance/patient", "condition=Ready=False")
+    wait_for_reason(namespace, "serviceinstance/patient", "ErrorCallingProvision")
     assert "connection refused" in namespace.condition("serviceinstance", "patient")["message"]
     broker.start()
     namespace.wait("serviceinstance/patient", "condition=Ready", seconds=120)
@@ -75,7 +75,7 @@ def test_a_failed_binding_leaves_no_login(namespace: Cluster, broker: Broker) ->
     before = roles(broker.postgres)
     with state_out_of_reach(broker):
         namespace.apply(binding("late", "my-postgres-db"))
-        namespace.wait("servicebinding/late", "condition=Ready=False")
+        namespace.wait("servicebinding/late", FAILED)
     namespace.kubectl("delete", "servicebinding", "late", "--timeout=150s")
     assert roles(broker.postgres) == before
 
@@ -89,7 +89,7 @@ def test_a_plan_change_takes_effect(namespace: Cluster, broker: Broker, tmp_path
     limit = "SELECT rolconnlimit FROM pg_roles WHERE rolname = %s"
     (free,) = ask(broker.postgres, limit, secret["username"])
     namespace.kubectl(*change_plan("my-postgres-db", "standard"))
-    wait_for_reason(namespace, "my-postgres-db", "InstanceUpdatedSuccessfully")
+    wait_for_reason(namespace, "serviceinstance/my-postgres-db", "InstanceUpdatedSuccessfully")
     (standard,) = ask(broker.postgres, limit, secret["username"])
     assert (free, standard) == (3, 10)
     log_in(secret, tmp_path).close()
@@ -102,7 +102,7 @@ def test_a_forbidden_plan_change_is_explained(namespace: Cluster) -> None:
     namespace.apply(binding("small", "small"))
     namespace.wait("servicebinding/small", "condition=Ready")
     namespace.kubectl(*change_plan("small", "free"))
-    wait_for_reason(namespace, "small", "UpdateInstanceCallFailed")
+    wait_for_reason(namespace, "serviceinstance/small", "UpdateInstanceCallFailed")
     message = namespace.condition("serviceinstance", "small")["message"]
     assert "cannot move to the plan 'free'" in message
     namespace.kubectl("delete", "servicebinding", "small", "--timeout=60s")
@@ -115,10 +115,13 @@ def change_plan(name: str, plan: str) -> tuple[str, ...]:
     return ("patch", "serviceinstance", name, "--type=merge", f"--patch={patch}")
 
 
-def wait_for_reason(namespace: Cluster, name: str, reason: str) -> None:
-    """Wait until an instance's Ready condition has this reason, be it true or false."""
+def wait_for_reason(namespace: Cluster, subject: str, reason: str) -> None:
+    """Wait until the Ready condition has this reason, be it true or false.
+
+    False alone says little: it is that, too, while a request is on its way.
+    """
     path = "{.status.conditions[?(@.type=='Ready')].reason}"
-    namespace.wait(f"serviceinstance/{name}", f"jsonpath={path}={reason}")
+    namespace.wait(subject, f"jsonpath={path}={reason}")
 
 
 @contextmanager
