@@ -35,6 +35,11 @@ def connection(application: Application) -> Iterator[socket.socket]:
         yield connection
 
 
+def _put(length: bytes) -> bytes:
+    """Return the head of a provision whose body is as long as a header says."""
+    return b"PUT " + path(new_id()).encode() + b" HTTP/1.1\r\n" + HEADERS + length + b"\r\n\r\n"
+
+
 def _answers(connection: socket.socket) -> bytes:
     """Read until the broker closes the connection."""
     received = b""
@@ -100,13 +105,7 @@ def test_endless_headers_are_cut_off(connection: socket.socket, request_head: by
 
 def test_a_chunked_body_without_end_is_cut_off(connection: socket.socket) -> None:
     """A body that never ends is refused once it is over the limit."""
-    connection.sendall(
-        b"PUT "
-        + path(new_id()).encode()
-        + b" HTTP/1.1\r\n"
-        + HEADERS
-        + b"Transfer-Encoding: chunked\r\n\r\n"
-    )
+    connection.sendall(_put(b"Transfer-Encoding: chunked"))
     connection.sendall(CHUNK * (MIB // 0x4000 + 1))
     _refused(_answers(connection), 413)
 
@@ -122,20 +121,13 @@ def test_who_sends_it_all_before_reading_gets_the_answer(
     connection: socket.socket, length: bytes, body: bytes
 ) -> None:
     """A body that is refused unread is still taken in, so that no reset overtakes the answer."""
-    head = b"PUT " + path(new_id()).encode() + b" HTTP/1.1\r\n" + HEADERS + length + b"\r\n\r\n"
-    connection.sendall(head + body)
+    connection.sendall(_put(length) + body)
     _refused(_answers(connection), 413)
 
 
 def test_a_refused_body_without_end_is_cut_off(connection: socket.socket) -> None:
     """What is taken in of a refused body has an end, too."""
-    connection.sendall(
-        b"PUT "
-        + path(new_id()).encode()
-        + b" HTTP/1.1\r\n"
-        + HEADERS
-        + b"Transfer-Encoding: chunked\r\n\r\n"
-    )
+    connection.sendall(_put(b"Transfer-Encoding: chunked"))
     assert _flood(connection, CHUNK) < MORE_THAN_EVER_READ // 2
 
 
