@@ -92,6 +92,24 @@ def test_other_options_are_refused(value: str | list[str]) -> None:
         parse_init_db_args(value)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "--pwfile=canary",
+        "--locale-provider=canary",
+        "--data-checksums=canary",
+        "--no-locale=canary's",
+        "canary",
+        ["--pwfile", "canary"],
+    ],
+)
+def test_a_refusal_repeats_no_value(value: str | list[str]) -> None:
+    """A password in the wrong place comes back in no message; the option's name does."""
+    with pytest.raises(InvalidRequest) as refusal:
+        parse_init_db_args(value)
+    assert "canary" not in refusal.value.description
+
+
 @pytest.mark.parametrize("value", ["--data", "--enc UTF8", "--loc=C", "--lc=C", "--no"])
 def test_abbreviations_are_refused(value: str) -> None:
     """An abbreviation could come to mean something else; initdb's own full names are required."""
