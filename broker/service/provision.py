@@ -86,6 +86,8 @@ async def _begin(broker: Broker, request: ProvisionRequest, plan: Plan) -> Work 
     async with broker.store.transaction() as state:
         stored = await state.instance(request.instance)
         active = await state.active_operations(request.instance) if stored else []
+        if stored is None or request.maintenance_version != stored.maintenance_version:
+            decide.check_maintenance(plan, request.maintenance_version)
         match decide.decide_provision(request, stored, operation_on(active)):
             case decide.Replay():
                 return None
@@ -120,7 +122,6 @@ async def _record(
         deleted = await state.deleted.attached(stored.key)
         recorded = await state.record(operation, Status.CREATING, lease=broker.lease)
         return Work(operation, instance, deleted=deleted) if recorded else None
-    decide.check_maintenance(plan, request.maintenance_version)
     if claimed is None:
         occupancy = await state.occupancy(exclusively=broker.servers.limited(plan))
         if RESTORE_FROM in request.parameters:

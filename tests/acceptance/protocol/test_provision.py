@@ -59,7 +59,6 @@ def test_a_replay_may_differ_where_it_does_not_matter(kubernetes: Platform) -> N
         {"organization_guid": "other"},
         {"space_guid": "other"},
         {"context": {**CONTEXT, "namespace": "other"}},
-        {"maintenance_info": {"version": "1.0.0"}},
     ],
 )
 def test_other_attributes_conflict(
@@ -91,6 +90,18 @@ def test_another_maintenance_version_is_refused(kubernetes: Platform) -> None:
     assert refused.status_code == 422
     assert refused.json()["error"] == "MaintenanceInfoConflict"
     assert "1.2.3" in refused.json()["description"]
+
+
+def test_another_maintenance_version_of_what_exists_is_refused(
+    kubernetes: Platform, kept: Callable[[], Footprint]
+) -> None:
+    """Neither the catalog's nor the instance's: ``MaintenanceInfoConflict``, not a 409."""
+    instance = new_id()
+    assert kubernetes.provision(instance, **FULL).status_code == 201
+    before = kept()
+    refused = kubernetes.provision(instance, **FULL, maintenance_info={"version": "1.0.0"})
+    assert (refused.status_code, refused.json()["error"]) == (422, "MaintenanceInfoConflict")
+    assert kept() == before
 
 
 def test_the_current_maintenance_version_is_accepted(kubernetes: Platform) -> None:
