@@ -6,6 +6,7 @@ import asyncio
 import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
 
 from broker.api.headers import CONTENT_LENGTH, single
 from broker.domain.errors import InvalidRequest
@@ -75,6 +76,11 @@ def check_url(scope: Scope) -> None:
         raise InvalidRequest("An id in the path must not contain a slash.")
     if _BROKEN_ESCAPE.search(raw_path) or _BROKEN_ESCAPE.search(scope["query_string"]):
         raise InvalidRequest("A percent sign in the URL must begin an escape like %20.")
+    if b"&" in scope["query_string"]:
+        query = scope["query_string"].decode("latin-1")
+        names = [name for name, _ in parse_qsl(query, keep_blank_values=True)]
+        if len(set(names)) < len(names):
+            raise InvalidRequest("The query must not name anything twice.")
     path = scope["path"]
     if _BAD_ID.search(path):
         raise InvalidRequest("An id in the path must be UTF-8 without control characters.")

@@ -237,6 +237,13 @@ async def test_ids_need_not_be_guids(instance_id: str) -> None:
     assert answer.reached
 
 
+@pytest.mark.parametrize("query", [b"plan_id=a&plan_id=b", b"a&x=1&a", b"plan_id=a&plan%5Fid=b"])
+async def test_a_query_that_names_something_twice_is_refused(query: bytes) -> None:
+    """Which of the two counts may be one here and the other in a proxy."""
+    assert (await _ask(*GOOD, query=query)).status == 400
+    assert (await _ask(*GOOD, query=query.split(b"&")[0] + b"&b=a")).status == 200
+
+
 @pytest.mark.parametrize("query", [b"service_id=%zz", b"a=%", b"a=%f"])
 async def test_broken_escapes_in_the_query_are_refused(query: bytes) -> None:
     """A percent sign that begins no escape may mean one thing here and another in a proxy."""
