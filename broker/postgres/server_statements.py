@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING
 
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
-from broker.postgres.statements import PARAMETER_PRIVILEGES, RESERVED_CONNECTIONS
+from broker.postgres.statements import (
+    PARAMETER_PRIVILEGES,
+    PUBLIC_SCHEMA_OWNED_BY_DATABASE_OWNER,
+    RESERVED_CONNECTIONS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,11 +140,7 @@ SELECT
     {can_set_temp_file_limit} AS can_set_temp_file_limit,
     {has_reserve} AS has_reserve,
     {open_databases} AS open_databases,
-    EXISTS (
-        SELECT
-        FROM pg_catalog.pg_namespace
-        WHERE nspname = 'public' AND nspowner = 10
-    ) AS public_schema_writable,
+    {public_schema_writable} AS public_schema_writable,
     pg_catalog.current_setting('max_prepared_transactions')::pg_catalog.int4
         AS max_prepared_transactions,
     pg_catalog.current_setting('data_checksums')::pg_catalog.bool AS data_checksums,
@@ -156,7 +156,22 @@ WHERE role.rolname = CURRENT_USER
 """).format(
         can_set_temp_file_limit=can_set_temp_file_limit(version),
         has_reserve=_has_reserve(version),
+        public_schema_writable=_public_schema_writable(version),
         open_databases=_OPEN_DATABASES,
+    )
+
+
+def _public_schema_writable(version: int) -> SQL:
+    """Tell whether everybody may create in new databases, as an SQL condition.
+
+    Asked of the maintenance database, which was made from the same template. From 15 on there is
+    nothing to ask: a template is as it should be, and only a database that came along in an
+    upgrade can have a schema of the old kind.
+    """
+    if version >= PUBLIC_SCHEMA_OWNED_BY_DATABASE_OWNER:
+        return SQL("false")
+    return SQL(
+        "EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'public' AND nspowner = 10)"
     )
 
 

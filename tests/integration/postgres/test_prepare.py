@@ -64,6 +64,20 @@ async def test_the_check_finds_no_fault_with_a_prepared_server(postgres: Postgre
     assert ("pgbroker" in subjects) == (postgres.version < 16)
 
 
+async def test_a_schema_that_came_along_in_an_upgrade(
+    postgres: PostgresServer, superuser: Session, role: str
+) -> None:
+    """What the check says of schema public is put right by what it says to do, on any version."""
+    dsn = postgres.dsn(role, "chosen", role)
+    await prepare_for(dsn, superuser_dsn=postgres.superuser_dsn())
+    async with postgres.superuser(role) as inside:
+        await inside.execute("ALTER SCHEMA public OWNER TO postgres")
+    found = {finding.subject for finding in await check(dsn)}
+    assert ("template0" in found) == (postgres.version == 14)
+    await prepare_for(dsn, superuser_dsn=postgres.superuser_dsn())
+    assert "template0" not in {finding.subject for finding in await check(dsn)}
+
+
 async def test_the_check_names_what_a_role_lacks(
     postgres: PostgresServer, superuser: Session, role: str
 ) -> None:
