@@ -66,6 +66,8 @@ class Halt:
     operations: tuple[Operation, ...]
 
 
+DELETING = "This service instance is being deleted. If that has failed, delete it again."
+
 # Names and annotations may change.
 _SCOPE = ("platform", "clusterid", "namespace", "organization_guid", "space_guid")
 
@@ -132,7 +134,7 @@ def decide_provision(
     if stored is None:
         return Create()
     if stored.status is Status.DELETING:
-        raise ConcurrencyError("This service instance is being deleted.")
+        raise ConcurrencyError(DELETING)
     same = (
         stored.service_id == request.service_id
         and stored.plan_id == request.plan_id
@@ -260,7 +262,7 @@ def check_usable(instance: Instance) -> None:
         Unprocessable: It was never finished.
     """
     if instance.status is Status.DELETING:
-        raise ConcurrencyError("This service instance is being deleted.")
+        raise ConcurrencyError(DELETING)
     if instance.status is Status.CREATING:
         raise ConcurrencyError("This service instance is still being created.")
     if instance.status is Status.FAILED:

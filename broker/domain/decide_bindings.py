@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker.domain.decide import Await, Create, Halt, Replay, Retry, check_ids, check_usable
+from broker.domain.decide import (
+    DELETING,
+    Await,
+    Create,
+    Halt,
+    Replay,
+    Retry,
+    check_ids,
+    check_usable,
+)
 from broker.domain.errors import ConcurrencyError, Conflict, InvalidRequest
 from broker.domain.instance import Status
 from broker.domain.operation import OperationKind
@@ -41,7 +50,7 @@ def decide_bind(
     """
     check_ids(instance, service_id=request.service_id, plan_id=request.plan_id)
     if instance.status is Status.DELETING:
-        raise ConcurrencyError("This service instance is being deleted.")
+        raise ConcurrencyError(DELETING)
     if stored is not None:
         _check_same_binding(request, stored)
         if stored.status is Status.READY and stored.secret is not None:
@@ -56,7 +65,9 @@ def decide_bind(
 
 def _check_same_binding(request: BindRequest, stored: Binding) -> None:
     if stored.status is Status.DELETING:
-        raise ConcurrencyError("This service binding is being deleted.")
+        raise ConcurrencyError(
+            "This service binding is being deleted. If that has failed, delete it again."
+        )
     # A successor has its predecessor's parameters, whether or not the request repeats them.
     repeats = request.predecessor_id is not None and request.parameters is None
     same = (
