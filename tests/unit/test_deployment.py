@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -18,6 +18,10 @@ from broker import __version__
 from broker.config import load_catalog
 from broker.config.variables import VARIABLES
 from broker.domain.parameters import parse_init_db_args
+from tests.e2e.chart import VALUES, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "pgbroker"
@@ -158,6 +162,11 @@ def test_the_values_fit_their_schema(schema: dict[str, Any]) -> None:
         {"servers": [{"name": "main"}]},
         {"image": {"tga": "1"}},
         {"files": {"a/b": ""}},
+        {"files": {"password": "another"}},
+        {"podLabels": {"app.kubernetes.io/name": "another"}},
+        {"podAnnotations": {"checksum/catalog": "another"}},
+        {"serviceMonitor": {"enabled": True, "labels": {}, "interval": "30"}},
+        {"tls": None},
         {"tls": {"source": "secret", "secretName": ""}},
     ],
     ids=json.dumps,
@@ -166,6 +175,57 @@ def test_the_schema_refuses_mistakes(schema: dict[str, Any], change: dict[str, A
     """A misspelt or impossible value is refused before anything is installed."""
     values = documents(CHART / "values.yaml")[0]
     assert not Draft202012Validator(schema).is_valid({**values, **change})
+
+
+def test_no_value_can_be_taken_away(schema: dict[str, Any]) -> None:
+    """Helm removes a default that is set to null; no template would know what to do without."""
+    values = documents(CHART / "values.yaml")[0]
+    for key, value in values.items():
+        assert not Draft202012Validator(schema).is_valid(
+            {other: values[other] for other in values if other != key}
+        )
+        allowed = schema["properties"][key]
+        if allowed.get("additionalProperties") is False:
+            assert set(allowed["required"]) == set(allowed["properties"]) == set(value)
+
+
+def test_the_secrets_keys_are_the_charts_own(schema: dict[str, Any]) -> None:
+    """Whatever the chart writes into its Secret, ``files`` cannot write there, too."""
+    secret = (CHART / "templates" / "secret.yaml").read_text("utf-8")
+    written = re.findall(r"^  ([a-z.-]+): \{\{ .* quote \}\}$", secret, re.MULTILINE)
+    assert set(schema["properties"]["files"]["properties"]) == set(written)
+
+
+def test_every_value_is_tried() -> None:
+    """The Kubernetes tests render the chart with each value at least once unlike its default."""
+    tried: dict[tuple[str, ...], list[Any]] = {}
+    for values in VALUES.values():
+        for path, value in settings(values):
+            for depth in range(1, len(path) + 1):
+                tried.setdefault(path[:depth], []).append(value)
+    for path, default in settings(documents(CHART / "values.yaml")[0]):
+        assert any(value != default for value in tried.get(path, ())), ".".join(path)
+
+
+def test_every_choice_is_tried(schema: dict[str, Any]) -> None:
+    """Where the schema has a list to choose from, each of its entries is a default or tried."""
+    chosen = {
+        choice
+        for values in (*VALUES.values(), documents(CHART / "values.yaml")[0])
+        for choice in settings(values)
+        if isinstance(choice[1], str)
+    }
+    offered = set(_choices(schema))
+    assert offered
+    assert offered <= chosen
+
+
+def _choices(schema: dict[str, Any], *path: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield every path with an ``enum``, with each of its entries."""
+    for name, rule in schema.get("properties", {}).items():
+        if isinstance(rule, dict):
+            yield from (((*path, name), entry) for entry in rule.get("enum", ()))
+            yield from _choices(rule, *path, name)
 
 
 def test_the_chart_mounts_the_files_it_names() -> None:

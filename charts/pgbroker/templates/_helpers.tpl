@@ -76,6 +76,18 @@ Arguments: root, name (of the Secret), hosts.
 {{- include "pgbroker.certificate" (dict "root" . "name" (include "pgbroker.tlsSecretName" .) "hosts" (list $host (printf "%s.cluster.local" $host))) -}}
 {{- end -}}
 
+{{/* Base64 of whom a platform has to trust, as far as it is known: maybe nothing. */}}
+{{- define "pgbroker.caBundle" -}}
+{{- $secret := include "pgbroker.tlsSecretName" . -}}
+{{- if .Values.serviceCatalog.caBundle -}}
+{{- .Values.serviceCatalog.caBundle -}}
+{{- else if eq .Values.tls.source "selfSigned" -}}
+{{- index (include "pgbroker.ownCertificate" . | fromJson) "ca.crt" -}}
+{{- else if $secret -}}
+{{- index ((lookup "v1" "Secret" .Release.Namespace $secret).data | default dict) "ca.crt" | default "" -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Whether the chart brings its own PostgreSQL: "true", or nothing. */}}
 {{- define "pgbroker.quickStart" -}}
 {{- if not (or .Values.existingSecret .Values.stateDsn .Values.servers) -}}
@@ -95,6 +107,52 @@ app.kubernetes.io/component: postgresql
 
 {{- define "pgbroker.quickStartHost" -}}
 {{- printf "%s.%s.svc" (include "pgbroker.quickStartName" .) .Release.Namespace -}}
+{{- end -}}
+
+{{- define "pgbroker.prepareSelector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: prepare
+{{- end -}}
+
+{{- define "pgbroker.smokeName" -}}
+{{- printf "%s-smoke" (include "pgbroker.fullname" . | trunc 57 | trimSuffix "-") -}}
+{{- end -}}
+
+{{- define "pgbroker.smokeSelector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: test
+{{- end -}}
+
+{{/* Rules of NetworkPolicies: where a pod may go. */}}
+{{- define "pgbroker.egressToDns" -}}
+- ports:
+    {{- range .Values.networkPolicy.dnsPorts }}
+    - {port: {{ . }}, protocol: UDP}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
+{{- end -}}
+
+{{- define "pgbroker.egressToDatabases" -}}
+- ports:
+    {{- range .Values.networkPolicy.databasePorts }}
+    - {port: {{ . }}}
+    {{- end }}
+  {{- with .Values.networkPolicy.to }}
+  to: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- if include "pgbroker.quickStart" . }}
+{{ include "pgbroker.egressToQuickStart" . }}
+{{- end }}
+{{- end -}}
+
+{{- define "pgbroker.egressToQuickStart" -}}
+- ports:
+    - {port: 5432}
+  to:
+    - podSelector:
+        matchLabels: {{- include "pgbroker.quickStartSelector" . | nindent 10 }}
 {{- end -}}
 
 {{/* What every pod of this chart has, for the "restricted" Pod Security Standard. */}}
