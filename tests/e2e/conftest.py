@@ -102,6 +102,6 @@ def namespace(registration: Cluster, broker: Broker) -> Iterator[Cluster]:
     context = registration.within(name)
     yield context
     for kind in ("servicebindings", "serviceinstances"):
-        # What has failed is deleted when Service Catalog, which waits longer each time, looks again.
+        # What has failed is deleted when Service Catalog looks again, which it does ever more rarely.
         context.kubectl("delete", kind, "--all", "--timeout=240s")
     registration.kubectl("delete", "namespace", name, "--wait=false")
