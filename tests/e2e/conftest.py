@@ -102,6 +102,6 @@ def namespace(registration: Cluster, broker: Broker) -> Iterator[Cluster]:
     context = registration.within(name)
     yield context
     for kind in ("servicebindings", "serviceinstances"):
-        # What has failed is deleted when Service Catalog looks again, which it does ever more rarely.
+        # What has failed is deleted when Service Catalog looks again; it waits longer each time.
         context.kubectl("delete", kind, "--all", "--timeout=240s")
     registration.kubectl("delete", "namespace", name, "--wait=false")
