@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -61,22 +63,23 @@ def serve() -> None:
 
 
 def _welcome(address: "Address") -> None:
-    login = f"{address.username}:{address.password.reveal()}"
+    password = address.password.reveal()
+    login = f"{quote(address.username, safe='')}:{quote(password, safe='')}"
     url = address.url.replace("http://", f"http://{login}@")
     # As it was called, so that what is printed can be typed where it is not on the PATH.
-    command = sys.argv[0] if Path(sys.argv[0]).name == "pgbroker" else "pgbroker"
+    command = shlex.quote(sys.argv[0]) if Path(sys.argv[0]).name == "pgbroker" else "pgbroker"
     lines = (
         "",
         f"pgbroker is ready (PostgreSQL {address.postgres_version}).",
         "",
         f"  URL       {address.url}",
         f"  Username  {address.username}",
-        f"  Password  {address.password.reveal()}",
+        f"  Password  {password}",
         "",
         "Next, in another terminal:",
         "",
-        f"  {command} smoke {url}",
-        f"  curl -s -H 'X-Broker-API-Version: 2.17' {url}/v2/catalog",
+        f"  {command} smoke {shlex.quote(url)}",
+        f"  curl -s -H 'X-Broker-API-Version: 2.17' {shlex.quote(f'{url}/v2/catalog')}",
         "",
         "Ctrl-C stops the broker and its PostgreSQL.",
         "",

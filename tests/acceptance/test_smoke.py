@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
+import shlex
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,18 +38,20 @@ def test_a_good_broker_passes_every_step(broker_process: BrokerProcess, state_ds
 
 
 def test_pgbroker_dev_passes(servers: Path) -> None:
-    """The command that ``pgbroker dev`` prints works as it is printed."""
-    directory = servers / "dev"
-    with started_program("dev", "--port", "0", "--data-dir", str(directory)) as dev:
-        output = read_until(dev, "pgbroker smoke http://")
-        command = output.splitlines()[-1].split()
+    """The command that ``pgbroker dev`` prints works as it is printed, whatever the password."""
+    password = "p@ss/w#rd?12$HOME&'x"
+    environ = {"PGBROKER_USERNAME": "o'hara", "PGBROKER_PASSWORD": password}
+    arguments = ("dev", "--port", "0", "--data-dir", str(servers / "dev"))
+    with started_program(*arguments, environ=environ) as dev:
+        output = read_until(dev, "pgbroker smoke ")
+        command = shlex.split(output.splitlines()[-1])
         done = run_program(*command[1:])
     assert done.returncode == 0, done.stdout
     lines = done.stdout.splitlines()
     assert [line[8:42].rstrip() for line in lines[1:-1]] == WHOLE_LIFE
     assert all(line.startswith("passed ") for line in lines[1:-1])
     assert lines[-1].startswith(f"passed: {len(WHOLE_LIFE)} steps in ")
-    assert json.loads((directory / "secrets.json").read_text())["password"] not in done.stdout
+    assert password not in done.stdout
 
 
 def test_credentials_come_from_the_environment_too(
