@@ -105,6 +105,7 @@ async def measure_scale(place: Place, scale: Scale, doing: Callable[[str], None]
                 await connection.execute(_CREATE.format(Identifier(f"filler_{index}")))
             made = number
             rows += await measure_verbs(place, scale.rounds, doing, f", {number:,} databases")
+    await keeper.reconnect()  # the broker has closed a connection that was idle for so long
     await keeper.unbind()
     await keeper.deprovision()
     await keeper.close()
