@@ -60,7 +60,7 @@ class Scale:
 
     @classmethod
     def full(cls) -> Self:
-        """Return what takes a quarter of an hour."""
+        """Return what takes six to eight minutes."""
         return cls((10, 1_000, 10_000), (10, 300, 1_000), 40, 10_000)
 
     @classmethod
