@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import json
+import subprocess
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import trustme
 
-from tests.support.process import BrokerProcess, environment, free_port, running_broker
+from tests.support.process import (
+    PATIENCE,
+    BrokerProcess,
+    environment,
+    free_port,
+    running_broker,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +63,26 @@ class Broker:
     def log_lines(self) -> list[str]:
         """Return what it has written so far."""
         return self.log_file.read_text("utf-8").splitlines()
+
+    def wait_for_log(self, since: int, **fields: object) -> None:
+        """Return when it has written an entry with these fields.
+
+        Args:
+            since: Of how many lines nothing is to be known.
+            fields: Of the entry.
+
+        Raises:
+            AssertionError: It has not within ``PATIENCE``, or it has ended.
+        """
+        assert self.process is not None
+        for _ in range(20 * PATIENCE):
+            entries = map(json.loads, self.log_lines()[since:])
+            if any(fields.items() <= entry.items() for entry in entries):
+                return
+            with suppress(subprocess.TimeoutExpired):
+                self.process.process.wait(0.05)
+                raise AssertionError("the broker has ended")
+        raise AssertionError(f"the log has no entry with {fields}")
 
     def start(self) -> None:
         """Run it; it is ready afterwards."""

@@ -101,6 +101,8 @@ def namespace(registration: Cluster, broker: Broker) -> Iterator[Cluster]:
     registration.kubectl("create", "namespace", name)
     context = registration.within(name)
     yield context
+    if not broker.is_running:
+        broker.start()  # nothing can be deleted without it
     for kind in ("servicebindings", "serviceinstances"):
         # What has failed is deleted when Service Catalog looks again; it waits longer each time.
         context.kubectl("delete", kind, "--all", "--timeout=240s")

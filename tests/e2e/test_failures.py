@@ -61,12 +61,38 @@ def test_a_broker_killed_in_the_middle_leaves_one_database(
     assert (databases(broker.postgres), roles(broker.postgres)) == before
 
 
-def test_orphans_are_mitigated(namespace: Cluster, broker: Broker) -> None:
+def test_an_orphan_is_taken_away(namespace: Cluster, broker: Broker) -> None:
+    """A database whose provision failed when it had been made is dropped before the next try."""
+    before = databases(broker.postgres), roles(broker.postgres)
+    since = len(broker.log_lines())
+    with unusable_template(broker.postgres):
+        namespace.apply(instance("orphan"))
+        broker.wait_for_log(since, event="server refused", doing="prepare a new database")
+        broker.wait_for_log(since, method="PUT", status=500)
+        broker.wait_for_log(since, method="DELETE", status=200)
+    namespace.wait("serviceinstance/orphan", "condition=Ready", seconds=240)
+    assert len(databases(broker.postgres) - before[0]) == 1
+    namespace.kubectl("delete", "serviceinstance", "orphan", "--timeout=60s")
+    assert (databases(broker.postgres), roles(broker.postgres)) == before
+
+
+def test_a_state_that_is_away_is_waited_for(namespace: Cluster, broker: Broker) -> None:
     """After errors of the broker, Service Catalog deletes what may be there, and tries again."""
     with state_out_of_reach(broker):
         namespace.apply(instance("orphan"))
         namespace.wait("serviceinstance/orphan", "condition=OrphanMitigation")
     namespace.wait("serviceinstance/orphan", "condition=Ready", seconds=150)
+
+
+def test_what_failed_is_deleted_when_that_is_possible(namespace: Cluster, broker: Broker) -> None:
+    """An instance deleted while the broker can do nothing goes once it can, and leaves nothing."""
+    before = databases(broker.postgres), roles(broker.postgres)
+    with state_out_of_reach(broker):
+        namespace.apply(instance("doomed"))
+        namespace.wait("serviceinstance/doomed", "condition=OrphanMitigation")
+        namespace.kubectl("delete", "serviceinstance", "doomed", "--wait=false")
+    namespace.wait("serviceinstance/doomed", "delete", seconds=240)
+    assert (databases(broker.postgres), roles(broker.postgres)) == before
 
 
 def test_a_failed_binding_leaves_no_login(namespace: Cluster, broker: Broker) -> None:
@@ -149,6 +175,30 @@ def wait_for_a_waiting_provision(postgres: PostgresServer) -> None:
             END $$
             """
         )
+
+
+@contextmanager
+def unusable_template(postgres: PostgresServer) -> Iterator[None]:
+    """Let new databases be made that their broker cannot prepare: their ``public`` is not its."""
+    give_public_to(postgres, "postgres")
+    try:
+        yield
+    finally:
+        give_public_to(postgres, "pg_database_owner")
+
+
+def give_public_to(postgres: PostgresServer, owner: str) -> None:
+    """Change who owns the schema ``public`` of databases to come."""
+    allow = sql.SQL("ALTER DATABASE template0 ALLOW_CONNECTIONS {}")
+    with psycopg.connect(postgres.superuser_dsn(), autocommit=True) as connection:
+        connection.execute(allow.format(sql.SQL("true")))
+        try:
+            with psycopg.connect(postgres.superuser_dsn("template0")) as template:
+                template.execute(
+                    sql.SQL("ALTER SCHEMA public OWNER TO {}").format(sql.Identifier(owner))
+                )
+        finally:
+            connection.execute(allow.format(sql.SQL("false")))
 
 
 @contextmanager

@@ -40,26 +40,33 @@ def test_fifty_at_once(
             *("wait", kind, "--all", "--for=condition=Ready", f"--timeout={PATIENCE}s")
         )
         took = time.monotonic() - began
-        ours = put_milliseconds(broker.log_lines()[logged:])
+        ours = milliseconds("PUT", broker.log_lines()[logged:])
         assert len(ours) == COUNT
-        report(
-            f"{COUNT} of {kind}: ready after {took:.1f} s; the broker answered each in"
-            f" {statistics.median(ours):.0f} ms (median), {max(ours):.0f} ms (slowest),"
-            f" {sum(ours) / 1000:.1f} s one after the other"
-        )
+        report(f"{COUNT} of {kind}: ready after {took:.1f} s; {share(ours)}")
     secrets = [namespace.secret(name) for name in NAMES]
     assert {secret["database"] for secret in secrets} == databases(broker.postgres) - before
     for secret in secrets:
         log_in(secret, tmp_path).close()
 
-    began = time.monotonic()
+    began, logged = time.monotonic(), len(broker.log_lines())
     for kind in reversed(waves):
         namespace.kubectl("delete", kind, "--all", f"--timeout={PATIENCE}s")
-    report(f"{COUNT} of each: deleted after {time.monotonic() - began:.1f} s")
+    took = time.monotonic() - began
+    ours = milliseconds("DELETE", broker.log_lines()[logged:])
+    assert len(ours) == 2 * COUNT
+    report(f"{COUNT} of each: deleted after {took:.1f} s; {share(ours)}")
     assert databases(broker.postgres) == before
 
 
-def put_milliseconds(lines: list[str]) -> list[float]:
-    """Return what each PUT took, in milliseconds, from the lines of the broker's log."""
+def milliseconds(method: str, lines: list[str]) -> list[float]:
+    """Return what each request of a method took, from the lines of the broker's log."""
     entries = [json.loads(line) for line in lines]
-    return [entry["milliseconds"] for entry in entries if entry.get("method") == "PUT"]
+    return [entry["milliseconds"] for entry in entries if entry.get("method") == method]
+
+
+def share(ours: list[float]) -> str:
+    """Say how much of it was the broker's."""
+    return (
+        f"the broker answered each in {statistics.median(ours):.0f} ms (median), "
+        f"{max(ours):.0f} ms (slowest), {sum(ours) / 1000:.1f} s one after the other"
+    )

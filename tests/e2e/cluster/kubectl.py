@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from tests.e2e.cluster.programs import Programs
 
 TIMEOUT = 180
-"""Seconds that one command may take."""
+"""Seconds that one command may take which has no ``--timeout`` of its own."""
+
+_GRACE = 30
+"""Seconds that one may take longer than its own, to say so."""
 
 
 class CommandError(Exception):
@@ -141,10 +144,18 @@ class Cluster:
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
             text=True,
-            timeout=TIMEOUT,
+            timeout=_limit(arguments),
             check=False,
         )
         if result.returncode != 0:
             command = " ".join((program.name, *arguments))
             raise CommandError(f"{command}: {result.stderr.strip()}\n{result.stdout}".strip())
         return result.stdout
+
+
+def _limit(arguments: tuple[str, ...]) -> int:
+    for argument in arguments:
+        name, _, seconds = argument.partition("=")
+        if name == "--timeout":
+            return int(seconds.removesuffix("s")) + _GRACE
+    return TIMEOUT
