@@ -1,5 +1,5 @@
 # The broker's image: `docker build -t pgbroker .`
-ARG PYTHON_IMAGE=python:3.13-slim
+ARG PYTHON_IMAGE=python:3.13.9-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
@@ -27,12 +27,15 @@ ENV PATH=/opt/pgbroker/bin:$PATH \
 USER 10001:0
 EXPOSE 8080
 # To connect to 0.0.0.0 or [::] is to connect to this container. The certificate is not what is
-# tested, and it names the service, not this address.
+# tested, and it names the service, not this address. A proxy, which Docker sets for all containers
+# from its client's configuration, knows nothing of either.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=15s --retries=3 \
     CMD ["python", "-c", "\
-import os, ssl, urllib.request; \
+import os, ssl; \
+from urllib.request import HTTPSHandler, ProxyHandler, build_opener; \
 scheme = 'https' if 'PGBROKER_TLS_CERT_FILE' in os.environ else 'http'; \
 url = scheme + '://' + os.environ['PGBROKER_BIND'] + '/healthz'; \
-urllib.request.urlopen(url, timeout=4, context=ssl._create_unverified_context())"]
+tls = HTTPSHandler(context=ssl._create_unverified_context()); \
+build_opener(ProxyHandler({}), tls).open(url, timeout=4)"]
 ENTRYPOINT ["pgbroker"]
 CMD ["serve"]
