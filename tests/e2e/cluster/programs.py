@@ -39,7 +39,7 @@ _SYMBOLS = {
 }
 _LINK = "-s -w " + " ".join(f"-X {name}={value}" for name, value in _SYMBOLS.items())
 
-_PACKAGES = {
+PACKAGES = {
     "kubernetes": {
         "etcd": "go.etcd.io/etcd/server/v3",
         "helm": "helm.sh/helm/v3/cmd/helm",
@@ -77,7 +77,7 @@ def find_programs(*, node: bool = False) -> Programs:
     """
     given = os.environ.get(GIVEN)
     found: dict[str, Path] = {}
-    for module, packages in (_NODE_PACKAGES if node else _PACKAGES).items():
+    for module, packages in (_NODE_PACKAGES if node else PACKAGES).items():
         wanted = dict(packages)
         for name in packages:
             if given and (Path(given) / name).is_file():
