@@ -17,6 +17,7 @@ from tests.e2e.cluster.service_catalog import service_catalog
 from tests.e2e.node.containers import containers
 from tests.e2e.node.images import build_images
 from tests.e2e.node.machine import Names, node
+from tests.e2e.node.needs import missing, obstacle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,28 +25,16 @@ if TYPE_CHECKING:
     from tests.e2e.cluster.kubectl import Cluster
     from tests.support.postgres import PostgresServer
 
-_NEEDED = {
-    "containerd": "containerd",
-    "ctr": "containerd",
-    "debootstrap": "debootstrap",
-    "dnsmasq": "dnsmasq-base",
-    "dockerd": "docker.io",
-    "iptables": "iptables",
-    "/usr/lib/cni/ptp": "containernetworking-plugins",
-}
-"""Debian's package of each program."""
-
 _SERVICES = ("pgbroker", "pgbroker-postgresql")
 
 
 @pytest.fixture(scope="session")
 def machine() -> Iterator[Path]:
     """Return a folder for the node's data, after a look at whether this machine can be one."""
-    missing = {package for name, package in _NEEDED.items() if shutil.which(name) is None}
-    if missing:
-        pytest.exit(f"Pods need: apt install {' '.join(sorted(missing))}", returncode=1)
-    if os.geteuid() != 0:
-        pytest.exit("Pods need root: sudo make e2e-node", returncode=1)
+    if (lack := missing()) is not None:
+        pytest.exit(lack, returncode=1)
+    if (reason := obstacle()) is not None:
+        pytest.skip(reason)
     # The kubelet's mounts are in it, and a long path makes its sockets unusable.
     directory = Path(tempfile.mkdtemp(prefix="pgbroker-node-"))
     yield directory
@@ -55,7 +44,7 @@ def machine() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def names(cluster: Cluster, machine: Path, postgres: PostgresServer) -> Iterator[Names]:
+def names(machine: Path, cluster: Cluster, postgres: PostgresServer) -> Iterator[Names]:
     """Return the names that pods can resolve; there is a node from here on."""
     programs = find_programs(node=True)
     images = build_images(machine, postgres.bin_directory.parent, cache_folder())
