@@ -44,10 +44,15 @@ def machine() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def names(machine: Path, cluster: Cluster, postgres: PostgresServer) -> Iterator[Names]:
+def images(machine: Path, postgres: PostgresServer) -> Path:
+    """Return an archive of all images."""
+    return build_images(machine, postgres.bin_directory.parent, cache_folder())
+
+
+@pytest.fixture(scope="session")
+def names(machine: Path, images: Path, cluster: Cluster) -> Iterator[Names]:
     """Return the names that pods can resolve; there is a node from here on."""
     programs = find_programs(node=True)
-    images = build_images(machine, postgres.bin_directory.parent, cache_folder())
     with (
         containers(machine, images) as socket,
         node(cluster, programs, machine, socket) as resolved,

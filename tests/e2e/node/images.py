@@ -33,7 +33,7 @@ def build_images(directory: Path, postgres: Path, cache: Path) -> Path:
     """
     base = _base(cache)
     archive = directory / "images.tar"
-    with _docker(directory) as docker:
+    with docker_engine(directory) as docker:
         docker("import", "--change=ENV PIP_CERT=/" + _AUTHORITIES, str(base), BASE)
         _build(docker, _ROOT, BROKER, PYTHON_IMAGE=BASE)
         pause = directory / "pause"
@@ -67,14 +67,22 @@ def _base(cache: Path) -> Path:
     return archive
 
 
-class _Docker:
+class Docker:
+    """The client of an engine.
+
+    Attributes:
+        address: Of the engine, as ``DOCKER_HOST`` has it.
+    """
+
     def __init__(self, socket: Path) -> None:
-        self._host = f"--host=unix://{socket}"
+        self.address = f"unix://{socket}"
 
     def __call__(self, *arguments: str) -> str:
-        return _run("/usr/bin/docker", self._host, *arguments)
+        """Run a command and return what it printed."""
+        return _run("/usr/bin/docker", f"--host={self.address}", *arguments)
 
     def is_ready(self) -> bool:
+        """Tell whether the engine answers."""
         try:
             self("version")
         except AssertionError:
@@ -83,9 +91,13 @@ class _Docker:
 
 
 @contextmanager
-def _docker(directory: Path) -> Iterator[_Docker]:
-    """Run a Docker engine without networks of its own."""
-    docker = _Docker(directory / "docker.sock")
+def docker_engine(directory: Path) -> Iterator[Docker]:
+    """Run a Docker engine that leaves the machine's network as it is, until the context is left.
+
+    Args:
+        directory: For its data, which stays there; a short path, because of its sockets.
+    """
+    docker = Docker(directory / "docker.sock")
     with running(
         Path("/usr/sbin/dockerd"),
         f"--host=unix://{directory / 'docker.sock'}",
@@ -101,7 +113,7 @@ def _docker(directory: Path) -> Iterator[_Docker]:
         yield docker
 
 
-def _build(docker: _Docker, context: Path, tag: str, **arguments: str) -> None:
+def _build(docker: Docker, context: Path, tag: str, **arguments: str) -> None:
     chosen = [f"--build-arg={name}={value}" for name, value in arguments.items()]
     docker("build", "--network=host", f"--tag={tag}", *chosen, str(context))
 

@@ -23,6 +23,7 @@ _PACKAGES = {
     "ctr": "containerd",
     "debootstrap": "debootstrap",
     "dnsmasq": "dnsmasq-base",
+    "docker-compose": "docker-compose",
     "dockerd": "docker.io",
     "iptables": "iptables",
     "/usr/lib/cni/ptp": "containernetworking-plugins",
