@@ -233,7 +233,10 @@ class Observer:
 
 
 def state_rows(dsn: str) -> dict[str, list[str]]:
-    """Return all rows of all state tables as text, by table, but what is measured periodically."""
+    """Return all rows of all state tables as JSON, by table, but what the periodic work changes.
+
+    That measures, compares, and lets a database that has been found to fit be written to again.
+    """
     with psycopg.connect(dsn, autocommit=True) as state:
         tables = state.execute(
             "SELECT tablename FROM pg_tables WHERE schemaname = 'pgbroker' "
@@ -241,9 +244,9 @@ def state_rows(dsn: str) -> dict[str, list[str]]:
         ).fetchall()
         return {
             table: [
-                row
+                row.replace('"storage": "releasing"', '"storage": "within"')
                 for (row,) in state.execute(
-                    sql.SQL("SELECT t::text FROM pgbroker.{} t ORDER BY 1").format(
+                    sql.SQL("SELECT to_jsonb(t)::text FROM pgbroker.{} t ORDER BY 1").format(
                         sql.Identifier(table)
                     )
                 )

@@ -30,6 +30,7 @@ _LEASE = """
     SELECT lease_token FROM pgbroker.operations
     WHERE instance_id = %s AND state = 'in progress'
 """
+_RECORDED = "SELECT count(*) FROM pgbroker.operations WHERE instance_id = %s"
 
 
 @dataclass(slots=True)
@@ -86,6 +87,11 @@ class Fleet:
     async def is_busy(self, instance: str) -> bool:
         """Tell whether an operation on an instance or a binding of it is in progress."""
         return await self.lease_of(instance) is not None
+
+    async def is_recorded(self, instance: str) -> bool:
+        """Tell whether there has been an operation on an instance, be it over or not."""
+        async with await AsyncConnection.connect(self.state_dsn, autocommit=True) as state:
+            return await (await state.execute(_RECORDED, [instance])).fetchone() != (0,)
 
     async def taken_over(self, instance: str, since: UUID | None) -> None:
         """Wait until somebody else works on what is in progress on an instance.

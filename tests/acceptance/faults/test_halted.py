@@ -77,7 +77,7 @@ async def test_an_accepted_provision_that_is_deleted_at_once(fleet: Fleet) -> No
         instances = [new_id() for _ in range(3)]
         making = [asyncio.create_task(platform.provision(each, SLOW)) for each in instances]
         for each in instances:
-            await until(partial(fleet.is_busy, each), what="it is accepted")
+            await until(partial(fleet.is_recorded, each), what="it is accepted")
         for task in making:
             task.cancel()
         for each in instances:
