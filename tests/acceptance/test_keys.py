@@ -11,7 +11,7 @@ import psycopg
 from tests.support.application import new_key
 from tests.support.catalog import SMALL
 from tests.support.platform import Platform, can_connect, new_id
-from tests.support.process import PASSWORD, USERNAME, run_program, running_broker
+from tests.support.process import PASSWORD, USERNAME, free_port, run_program, running_broker
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +64,8 @@ def test_a_key_is_retired(
         Platform(broker.url, (USERNAME, PASSWORD)) as platform,
     ):
         bound = [platform.bound() for _ in range(2)]
-    missing = run_program("serve", environ=ring(with_all_plans, new))
+    bind = {"PGBROKER_BIND": f"127.0.0.1:{free_port()}"}
+    missing = run_program("serve", environ=ring(with_all_plans, new) | bind)
     assert missing.returncode != 0
     assert "not configured: old" in missing.stderr
 
