@@ -60,6 +60,7 @@ async def measure_warm(place: Place, rounds: int, doing: Callable[[str], None]) 
             for client in clients:
                 client.ids["plan_id"] = PLAN["id"]
                 await client.reconnect()
+            for client in clients:
                 with broker.measured():
                     await client.provision()
             # The refill has begun by now, and would be in the way.

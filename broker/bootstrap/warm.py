@@ -60,7 +60,9 @@ async def shelves(settings: Settings) -> list[Shelf]:
         for plan in plans.values()
         if plan.warm
         for server in servers.suitable(plan, with_away=True)
-    ) | dict.fromkeys((warm.server, warm.plan_id) for warm in stock)
+    ) | dict.fromkeys(
+        (warm.server, warm.plan_id) for warm in stock if warm.state is not WarmState.CLAIMED
+    )
     outdated = {warm.database for warm in superfluous(stock, wanted)}
     found = Counter(
         (warm.server, warm.plan_id, warm.state, warm.database in outdated) for warm in stock

@@ -108,14 +108,20 @@ def check_ids(
         raise InvalidRequest("plan_id is not the plan of this service instance.")
 
 
+def is_maintained(plan: Plan, version: str | None) -> bool:
+    """Tell whether a request means the plan as it is; one without a version always does."""
+    current = plan.maintenance_info.version if plan.maintenance_info else None
+    return version in (None, current)
+
+
 def check_maintenance(plan: Plan, version: str | None) -> None:
     """Refuse a maintenance version other than the catalog's.
 
     Raises:
         MaintenanceInfoConflict: They differ (OSB API 2.17, "Maintenance Info Object").
     """
-    current = plan.maintenance_info.version if plan.maintenance_info else None
-    if version is not None and version != current:
+    if not is_maintained(plan, version):
+        current = plan.maintenance_info.version if plan.maintenance_info else None
         raise MaintenanceInfoConflict(
             f"The plan {plan.name!r} is at maintenance version {current or 'none'}, the request "
             f"says {version}; fetch /v2/catalog again."

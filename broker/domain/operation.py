@@ -144,6 +144,18 @@ class Operation:
             return self.description or _DOING[self.kind]
         return self.description
 
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """What a log line about it says of it."""
+        fields = {
+            "operation": str(self.id),
+            "kind": self.kind.value,
+            "platform": self.instance.platform,
+            "instance": self.instance.instance_id,
+            "request": self.caller.request_id,
+        }
+        return fields if self.binding_id is None else {**fields, "binding": self.binding_id}
+
     def succeeded(self) -> Operation:
         """Return this operation as it is once all its steps are done."""
         return replace(self, state=OperationState.SUCCEEDED, description=None)

@@ -47,12 +47,15 @@ class WarmState(StrEnum):
 
     ::
 
-        MAKING ──> READY ──> (row removed: claimed by an instance)
+        MAKING ──> READY ──> CLAIMED ──> (row removed: it says whose it is)
+           │        ├──> (row removed: claimed by an instance that is still being made)
            └────────┴──> RELEASING ──> (row removed: dropped)
     """
 
     MAKING = "making"
     READY = "ready"
+    CLAIMED = "claimed"
+    """A finished instance has it; its comment is still that of the stock."""
     RELEASING = "releasing"
 
 
@@ -92,6 +95,10 @@ class Location:
 
     server: str
     database: str
+
+
+ANYWHERE = Location(server="", database="")
+"""Of an instance that is about to get a database of the stock, whichever that is."""
 
 
 def warm_key(database: str) -> InstanceKey:
@@ -184,12 +191,13 @@ def fewest(
     """Return the fewest databases of one server without which it would have room.
 
     Args:
-        stock: All there is. What is being made is not touched; what is being dropped comes first.
+        stock: All there is. What is being made, or is an instance's, is not touched; what is being
+            dropped comes first.
         enough: Tells whether a server has room without some of its databases.
     """
     by_server: dict[str, list[WarmDatabase]] = {}
     for warm in sorted(stock, key=lambda warm: warm.state is not WarmState.RELEASING):
-        if warm.state is not WarmState.MAKING:
+        if warm.state in {WarmState.READY, WarmState.RELEASING}:
             by_server.setdefault(warm.server, []).append(warm)
     found = [
         next((here[:n] for n in range(1, len(here) + 1) if enough(server, here[:n])), [])

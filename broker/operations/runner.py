@@ -168,8 +168,7 @@ class OperationRunner:
 
     async def _execute(self, work: Work, held_up: asyncio.Event | None) -> Operation:
         operation = work.operation
-        kind = operation.kind.value
-        context = {"operation": str(operation.id), "kind": kind, **_subject(operation)}
+        context = operation.log_fields
         async with kept(operation, store=self._store, lease=self._lease) as lease:
             try:
                 steps = steps_of(work, catalog=self._catalog, tags=self._tags)
@@ -310,14 +309,3 @@ def _recorded_failure(operation: Operation) -> errors.BrokerError:
         update_repeatable=operation.update_repeatable,
     )
     return failure
-
-
-def _subject(operation: Operation) -> dict[str, str]:
-    subject = {
-        "platform": operation.instance.platform,
-        "instance": operation.instance.instance_id,
-        "request": operation.caller.request_id,
-    }
-    if operation.binding_id is not None:
-        subject["binding"] = operation.binding_id
-    return subject

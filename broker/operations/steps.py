@@ -38,7 +38,7 @@ class Step:
     """
 
     name: str
-    run: Callable[[DatabaseSession], Awaitable[None]]
+    run: Callable[[DatabaseSession], Awaitable[object]]
 
 
 def steps_of(work: Work, *, catalog: Catalog, tags: Tags) -> tuple[Step, ...]:
@@ -76,9 +76,8 @@ def _provision(instance: Instance, plan: Plan, tags: Tags) -> tuple[Step, ...]:
     seen by its tag and not recorded: repeated after a crash, the steps find what was adopted, too.
     """
     spec = database_spec(instance, plan.limits, tags)
-    stock_tag = _stock_tag(instance, tags)
     return (
-        Step("adopt_database", lambda database: database.adopt_database(spec, stock_tag)),
+        _adopt(instance, spec, tags),
         Step("ensure_roles", lambda database: database.ensure_roles(spec)),
         Step("ensure_database", lambda database: database.ensure_database(spec)),
         Step("initialise_database", lambda database: database.initialise_database(spec)),
@@ -106,7 +105,10 @@ def _update(work: Work, plan: Plan, target: UpdateTarget, tags: Tags) -> tuple[S
         drop_extensions=tuple(e for e in instance.extensions if e not in target.extensions),
         logins=tuple(binding.login for binding in work.bindings),
     )
-    steps = [Step("change_database", lambda database: database.change_database(change))]
+    steps = [
+        _adopt(instance, database_spec(instance, plan.limits, tags), tags),
+        Step("change_database", lambda database: database.change_database(change)),
+    ]
     if instance.storage is not StorageState.WITHIN and target.plan_id != instance.plan_id:
         # The data was found to fit into the new plan when the update was accepted.
         writers = [binding.login for binding in work.bindings if binding.access is Access.WRITE]
@@ -127,19 +129,17 @@ def withdraw(
     # An instance can go when its plan has left the catalog, so no limits are asked for.
     spec = database_spec(instance, NO_LIMITS, tags)
     logins = tuple(binding.login for binding in bindings)
+    adopt = _adopt(instance, spec, tags)
     if deleted is not None:
         retention = retention_of(deleted, spec, tags)
         return (
+            adopt,
             Step("retain_database", lambda database: database.retain_database(retention, logins)),
         )
-    stock_tag = _stock_tag(instance, tags)
-
-    async def drop(database: DatabaseSession) -> None:
-        # Its provision may have claimed a database of the warm stock, and got no further.
-        await database.adopt_database(spec, stock_tag)
-        await database.drop_database(spec, logins)
-
-    return (Step("drop_database", drop),)
+    return (
+        adopt,
+        Step("drop_database", lambda database: database.drop_database(spec, logins)),
+    )
 
 
 def retention_of(deleted: DeletedInstance, spec: DatabaseSpec | None, tags: Tags) -> Retention:
@@ -160,11 +160,14 @@ def retention_of(deleted: DeletedInstance, spec: DatabaseSpec | None, tags: Tags
 
 
 def _bind(instance: Instance, binding: Binding, plan: Plan, tags: Tags) -> tuple[Step, ...]:
-    """One login role."""
+    """One login role; from then on the database may be used, so it says before whose it is."""
     if binding.secret is None:
         raise PermanentFailure("This bind was recorded without a password.")
     spec = login_spec(instance, binding, plan.limits, tags)
-    return (Step("ensure_login", lambda database: database.ensure_login(spec)),)
+    return (
+        _adopt(instance, database_spec(instance, plan.limits, tags), tags),
+        Step("ensure_login", lambda database: database.ensure_login(spec)),
+    )
 
 
 def _unbind(instance: Instance, binding: Binding) -> tuple[Step, ...]:
@@ -183,5 +186,7 @@ def _plan(catalog: Catalog, instance: Instance, plan_id: str) -> Plan:
     return plan
 
 
-def _stock_tag(instance: Instance, tags: Tags) -> str:
-    return tags.instance(warm_key(instance.database), instance.tag_key_id)
+def _adopt(instance: Instance, spec: DatabaseSpec, tags: Tags) -> Step:
+    """An instance may have got its database from the warm stock, and its tags not yet."""
+    stock_tag = tags.instance(warm_key(instance.database), instance.tag_key_id)
+    return Step("adopt_database", lambda database: database.adopt_database(spec, stock_tag))

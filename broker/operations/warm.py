@@ -27,6 +27,7 @@ from broker.domain.warm import (
     superfluous,
     warm_key,
 )
+from broker.operations.adoption import Adoption
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -64,6 +65,7 @@ class WarmStock:
         self._store = store
         self._servers = servers
         self._tags = tags
+        self._adoption = Adoption(store, servers, catalog, tags)
         self._tag_key_id = tag_key_id
         self._asked = asyncio.Event()
         self._refused: dict[tuple[str, str], float] = {}
@@ -84,7 +86,7 @@ class WarmStock:
         }
 
     def refill_soon(self) -> None:
-        """Make what is missing in the background, in a moment."""
+        """Tag what was handed over, and make what is missing, in the background, in a moment."""
         self._asked.set()
 
     @asynccontextmanager
@@ -98,15 +100,21 @@ class WarmStock:
             await asyncio.wait({keeping})
 
     async def keep(self) -> None:
-        """Release what nobody wants, drop what is to go, and make what is missing."""
+        """Tag what was handed over, drop what nobody wants, and make what is missing."""
+        await self._adoption.run()
         stock = await self._store.warm.listed()
         for warm in superfluous(stock, self.wanted):
             if warm.age > RELEASED_AFTER:
                 await self._store.warm.release(warm)
         await self.drop(left_behind(await self._store.warm.listed()))
-        await self.refill()
+        await self._make_missing()
 
     async def refill(self) -> None:
+        """Tag what was handed over, and make what is missing in its place."""
+        await self._adoption.run()
+        await self._make_missing()
+
+    async def _make_missing(self) -> None:
         """Make what is missing: on each server one database at a time."""
         if self._plans:
             servers = {name for _, plan in self._plans for name in self._servers.suitable(plan)}

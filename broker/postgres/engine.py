@@ -82,7 +82,7 @@ class PostgresEngine:
     async def exclusively(
         self,
         database: str,
-        work: Callable[[DatabaseSession], Awaitable[None]],
+        work: Callable[[DatabaseSession], Awaitable[object]],
         *,
         confirm: Callable[[], Awaitable[None]],
     ) -> None:

@@ -53,10 +53,14 @@ class ExclusiveSession:
         self._hold = hold
         self._activity = activity
 
-    async def adopt_database(self, spec: DatabaseSpec, stock_tag: str) -> None:
-        """Tag what still has the tag of the warm stock as the instance's."""
+    async def adopt_database(self, spec: DatabaseSpec, stock_tag: str) -> bool:
+        """Tag what still has the tag of the warm stock as the instance's.
+
+        Returns:
+            Whether nobody can have been in it before.
+        """
         self._activity.doing = "take a database from the warm stock"
-        await warm.adopt_database(self._hold, spec, stock_tag)
+        return await warm.adopt_database(self._hold, spec, stock_tag)
 
     async def ensure_roles(self, spec: DatabaseSpec) -> None:
         """Create the owner role and the read-only group role.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from broker.postgres.hold import Found, Hold
 
 
-async def adopt_database(hold: Hold, spec: DatabaseSpec, stock_tag: str) -> None:
+async def adopt_database(hold: Hold, spec: DatabaseSpec, stock_tag: str) -> bool:
     """Tag what still has the tag of the stock as the instance's, in one transaction.
 
     Costs nothing when there is nothing to adopt. What was whole is remembered as such: then all
@@ -24,6 +24,10 @@ async def adopt_database(hold: Hold, spec: DatabaseSpec, stock_tag: str) -> None
         hold: The lock of the database.
         spec: The database as it shall be.
         stock_tag: What its comment and its roles' say while it is in the stock.
+
+    Returns:
+        Whether nobody can have been in it before: it had the tag of the stock, or is missing and
+        never had the instance's.
     """
     found = await hold.look()
     tagged = {role.name for role in found.groups.values() if role.tag == stock_tag}
@@ -36,10 +40,11 @@ async def adopt_database(hold: Hold, spec: DatabaseSpec, stock_tag: str) -> None
     if database is not None and database.ours and database.tag == stock_tag:
         comments.append(statements.comment_on_database(spec.name, spec.tag))
     if not comments:
-        return
+        return database is None and not found.groups
     whole = _whole(found, spec, stock_tag)
     await statements.run(hold.connection, *comments)
     hold.adopted(stock_tag, spec.tag, whole=whole)
+    return True
 
 
 def _whole(found: Found, spec: DatabaseSpec, stock_tag: str) -> bool:

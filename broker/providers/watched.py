@@ -53,7 +53,7 @@ class WatchedEngine:
     async def exclusively(
         self,
         database: str,
-        work: Callable[[DatabaseSession], Awaitable[None]],
+        work: Callable[[DatabaseSession], Awaitable[object]],
         *,
         confirm: Callable[[], Awaitable[None]],
     ) -> None:

@@ -5,23 +5,26 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import structlog
+
 from broker.domain import decide, names
 from broker.domain.errors import PoolExhausted
 from broker.domain.instance import Instance, Status
 from broker.domain.operation import OperationKind, Work
 from broker.domain.parameters import RESTORE_FROM, InstanceParameters, provision_extensions
-from broker.domain.warm import Location
+from broker.domain.warm import ANYWHERE, Location
 from broker.service.context import (
     UNCHANGED,
     Broker,
     Outcome,
+    Progress,
     carry_out,
     check_asynchronous,
     new_operation,
     operation_on,
 )
 from broker.service.deleted import begin_restore, check_growth, find_source
-from broker.service.warm import claim
+from broker.service.warm import claim, hand_over, is_all
 
 if TYPE_CHECKING:
     from broker.domain.catalog import Plan
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from broker.domain.requests import ProvisionRequest
     from broker.service.ports import StateTransaction
 
+log = structlog.get_logger()
 
 YIELDS = 3
 """How often the warm stock may be asked to make room for one request."""
@@ -53,10 +57,24 @@ async def provision(broker: Broker, request: ProvisionRequest) -> Outcome:
     plan = broker.catalog.plan(request.service_id, request.plan_id)
     broker.check_parameters(plan.schemas["provision"], request.parameters)
     check_asynchronous(plan, accepts_incomplete=request.accepts_incomplete)
+    if is_all(request, plan) and await _hand_over(broker, request, plan):
+        return Outcome(Progress.DONE)
     task = await _task(broker, request, plan)
     if task is None:
         return UNCHANGED
     return await carry_out(broker, task, plan=plan, accepts_incomplete=request.accepts_incomplete)
+
+
+async def _hand_over(broker: Broker, request: ProvisionRequest, plan: Plan) -> bool:
+    """Give a new instance a finished database of the warm stock; ``False`` when that is not so."""
+    operation = new_operation(broker, OperationKind.PROVISION, request.instance, request.caller)
+    instance = replace(_instance(broker, request, plan, ANYWHERE), status=Status.READY)
+    place = await hand_over(broker, instance, operation.succeeded(), plan)
+    if place is None:
+        return False
+    broker.stock.refill_soon()
+    log.info("operation succeeded", **operation.log_fields, database=place.database)
+    return True
 
 
 async def _task(broker: Broker, request: ProvisionRequest, plan: Plan) -> Work | Operation | None:

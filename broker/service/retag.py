@@ -16,6 +16,8 @@ from broker.domain.deleted import Stage
 from broker.domain.errors import TemporaryFailure
 from broker.domain.instance import Status
 from broker.domain.names import retained_name
+from broker.domain.warm import warm_key
+from broker.service.specs import NO_LIMITS, database_spec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -55,11 +57,18 @@ async def retag_instance(
         if await state.active_operations(key):
             return False
         retagging = _of_instance(tags, instance, await state.bindings(key), key_id)
-        await _write(
+        spec = database_spec(instance, NO_LIMITS, tags)
+        stock_tag = tags.instance(warm_key(instance.database), instance.tag_key_id)
+
+        async def write(session: DatabaseSession) -> None:
+            await session.adopt_database(spec, stock_tag)
+            await session.retag(retagging)
+
+        await _exclusively(
             servers,
             instance.server,
             instance.database,
-            retagging,
+            write,
             still_locked=lambda: state.instance(key),
         )
         await state.set_tag_key(key, key_id)
@@ -75,11 +84,12 @@ async def retag_deleted(
         if deleted is None or deleted.stage is not Stage.RETAINED:
             return False
         former = deleted.instance
-        await _write(
+        retagging = _of_deleted(tags, deleted, key_id)
+        await _exclusively(
             servers,
             former.server,
             former.database,
-            _of_deleted(tags, deleted, key_id),
+            lambda session: session.retag(retagging),
             still_locked=lambda: state.deleted.lock(deletion),
         )
         await state.deleted.set_tag_key(deletion, key_id)
@@ -123,17 +133,14 @@ def _of_deleted(tags: Tags, deleted: DeletedInstance, key_id: str) -> Retagging:
     )
 
 
-async def _write(
+async def _exclusively(
     servers: Servers,
     server: str,
     database: str,
-    retagging: Retagging,
+    write: Callable[[DatabaseSession], Awaitable[None]],
     *,
     still_locked: Callable[[], Awaitable[object]],
 ) -> None:
-    async def write(session: DatabaseSession) -> None:
-        await session.retag(retagging)
-
     async def confirm() -> None:
         # In the transaction that has locked the record: raises when that is over.
         await still_locked()

@@ -30,6 +30,10 @@ _PAGE = (
 )
 
 _HOLDS = select(true()).where(instances.c.database == bindparam("key_database"))
+_INSTANCE_OF = select(instances).where(
+    instances.c.server == bindparam("key_server"),
+    instances.c.database == bindparam("key_database"),
+)
 
 
 class Execute(Protocol):
@@ -76,6 +80,15 @@ class Census:
         """Tell whether an instance has a database of that name, whatever its server is called."""
         return (await self._execute(_HOLDS, {"key_database": database})).first() is not None
 
+    async def instance_of(self, server: str, database: str) -> Instance | None:
+        """Read the instance that has a database; ``None`` when none has it."""
+        values = {"key_server": server, "key_database": database}
+        row = (await self._execute(_INSTANCE_OF, values)).one_or_none()
+        return None if row is None else rows.to_instance(row)
+
     async def busy(self, key: InstanceKey) -> bool:
-        """Tell whether an operation is in progress on an instance or on one of its bindings."""
-        return (await self._execute(sql.ACTIVE, rows.instance_key(key))).first() is not None
+        """Tell whether something is in progress on an instance or on one of its bindings.
+
+        That is an operation, or the handing over of a database of the warm stock.
+        """
+        return (await self._execute(sql.BUSY, rows.instance_key(key))).first() is not None

@@ -26,6 +26,7 @@ from sqlalchemy.dialects.postgresql import insert
 from broker.domain.instance import Status
 from broker.domain.operation import OperationKind, OperationState
 from broker.domain.placement import Occupancy, Placed
+from broker.domain.warm import WarmState
 from broker.store import rows
 from broker.store.tables import (
     SCHEMA,
@@ -114,13 +115,18 @@ CORDONED = select(
     _none.label("databases"),
     _none.label("promises"),
 )
-_warm = select(
-    warm_databases.c.server,
-    warm_databases.c.service_id,
-    warm_databases.c.plan_id,
-    func.count(),
-    func.count(),
-).group_by(warm_databases.c.server, warm_databases.c.service_id, warm_databases.c.plan_id)
+_warm = (
+    select(
+        warm_databases.c.server,
+        warm_databases.c.service_id,
+        warm_databases.c.plan_id,
+        func.count(),
+        func.count(),
+    )
+    # Where an instance has it, the instance counts.
+    .where(warm_databases.c.state != WarmState.CLAIMED.value)
+    .group_by(warm_databases.c.server, warm_databases.c.service_id, warm_databases.c.plan_id)
+)
 # One statement for all that a placement has to know. Whatever else takes room on servers is one
 # more part of it, with the plan that its room was promised by.
 OCCUPANCY = union_all(_on_servers, _updating, _kept, _moved, _warm, CORDONED)

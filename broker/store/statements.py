@@ -27,6 +27,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_unless
 from sqlalchemy.types import UserDefinedType
 
 from broker.domain.operation import OperationState
+from broker.domain.warm import WarmState
 from broker.store.queue import QUEUE_SCHEMA
 from broker.store.tables import (
     SCHEMA,
@@ -34,6 +35,7 @@ from broker.store.tables import (
     encryption_keys,
     instances,
     operations,
+    warm_databases,
 )
 
 if TYPE_CHECKING:
@@ -90,7 +92,8 @@ _newest = operations.c.sequence.desc()
 
 # Instances
 
-READ_INSTANCE = select(instances).where(_whole_key(instances))
+WHOLE_INSTANCE_KEY = _whole_key(instances)
+READ_INSTANCE = select(instances).where(WHOLE_INSTANCE_KEY)
 LOCK_INSTANCE = READ_INSTANCE.with_for_update()
 # On a conflict of the primary key only: a collision of random names is a defect, not a replay.
 ADD_INSTANCE = (
@@ -137,11 +140,20 @@ READ_OPERATION = select(operations).where(operations.c.id == bindparam("key_id")
 NEWEST_ON_INSTANCE = select(operations).where(_itself).order_by(_newest).limit(1)
 NEWEST_ON_BINDING = select(operations).where(_its_binding).order_by(_newest).limit(1)
 ACTIVE = select(operations).where(_on_instance & _in_progress).order_by(_oldest)
+# A database of the warm stock that an instance has, and that does not say so yet, is in progress.
+BUSY = select(true()).where(
+    exists().where(_on_instance & _in_progress)
+    | exists().where(
+        _whole_key(instances),
+        warm_databases.c.database == instances.c.database,
+        warm_databases.c.state == WarmState.CLAIMED.value,
+    )
+)
 # Recording and finishing tell the transaction's id: should the answer to COMMIT get lost, the id
 # leads to what became of it. The job that takes an operation over when its process has died is
 # put into the queue and taken out in the same statements.
 # Named apart from the columns of the subject: a name of both would be written to both.
-_recorded = {
+RECORDED = {
     name: bindparam(f"operation_{name}", type_=value.type)
     for name, value in _columns(operations, "sequence", "finished_at").items()
 } | {"lease_until": _lease_end}
@@ -155,11 +167,11 @@ def _with_job(added: ReturningInsert[Any]) -> Select[Any]:
 
 def _recording(subject: ReturningInsert[Any] | ReturningUpdate[Any]) -> Select[Any]:
     """Insert an operation if its subject could be written, in one round trip."""
-    row = select(*_recorded.values()).select_from(subject.cte("subject"))
-    return _with_job(insert(operations).from_select([*_recorded], row).returning(*_lease))
+    row = select(*RECORDED.values()).select_from(subject.cte("subject"))
+    return _with_job(insert(operations).from_select([*RECORDED], row).returning(*_lease))
 
 
-ADD_OPERATION = _with_job(insert(operations).values(_recorded).returning(*_lease))
+ADD_OPERATION = _with_job(insert(operations).values(RECORDED).returning(*_lease))
 RECORD_WITH_INSTANCE = _recording(ADD_INSTANCE)
 RECORD_WITH_BINDING = _recording(ADD_BINDING)
 RECORD_ON_INSTANCE = _recording(SET_INSTANCE_STATUS.returning(true()))

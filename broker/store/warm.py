@@ -5,20 +5,38 @@ Belongs here: its statements, and what runs them.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import any_, bindparam, delete, exists, func, insert, select, true, update
+from sqlalchemy import (
+    any_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.types import Text
 
+from broker.domain.names import owner_name
 from broker.domain.warm import Location, WarmDatabase, WarmState
-from broker.store.tables import server_cordons, warm_databases
+from broker.store import rows
+from broker.store.statements import RECORDED, WHOLE_INSTANCE_KEY
+from broker.store.tables import instances, operations, server_cordons, warm_databases
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy import ColumnElement
 
+    from broker.domain.instance import Instance
+    from broker.domain.operation import Operation
     from broker.store.servers import Execute
 
 _MADE = ("database", "server", "service_id", "plan_id", "fingerprint", "tag")
@@ -57,6 +75,37 @@ _CLAIM = (
     .where(warm_databases.c.database == _suitable)
     .returning(warm_databases.c.server, warm_databases.c.database)
 )
+# Taken, recorded as the instance's, and answered: in one statement, and so in one transaction.
+_taken = (
+    update(warm_databases)
+    .where(warm_databases.c.database == _suitable, ~exists().where(WHOLE_INSTANCE_KEY))
+    .values(state=literal(WarmState.CLAIMED.value, Text))
+    .returning(warm_databases.c.server, warm_databases.c.database)
+    .cte("taken")
+)
+# Named apart from the columns of the stock: a name of both would be written to both.
+_instance = {
+    column.key: bindparam(f"instance_{column.key}", type_=column.type) for column in instances.c
+} | {
+    "server": _taken.c.server,
+    "database": _taken.c.database,
+    "owner": _taken.c.database + bindparam("owner_suffix", type_=Text),
+}
+_recorded_instance = (
+    insert(instances)
+    .from_select([*_instance], select(*_instance.values()))
+    .returning(true())
+    .cte("recorded_instance")
+)
+_operation = RECORDED | {"finished_at": func.clock_timestamp()}
+_recorded_operation = (
+    insert(operations)
+    .from_select([*_operation], select(*_operation.values()).select_from(_recorded_instance))
+    .cte("recorded_operation")
+)
+_HAND_OVER = select(_taken.c.server, _taken.c.database).add_cte(_recorded_operation)
+_IS_CLAIMED = select(true()).where(_this, _in(WarmState.CLAIMED))
+_ADOPTED = delete(warm_databases).where(_this, _in(WarmState.CLAIMED))
 _BEING_MADE = select(true()).where(_this, _in(WarmState.MAKING))
 _READY = (
     update(warm_databases)
@@ -106,6 +155,47 @@ class WarmRecords:
         values = {"key_fingerprint": fingerprint, "key_servers": list(servers)}
         row = (await self._execute(_CLAIM, values)).one_or_none()
         return None if row is None else Location(row.server, row.database)
+
+    async def hand_over(
+        self,
+        instance: Instance,
+        operation: Operation,
+        *,
+        fingerprint: str,
+        servers: Sequence[str],
+    ) -> Location | None:
+        """Record a new instance as finished, with a ready database of the stock, at once.
+
+        Args:
+            instance: The instance; where it is, is replaced by where that database is.
+            operation: Its provision, as it has ended.
+            fingerprint: What the database must have been made like.
+            servers: Where it may be; those that are cordoned do not count.
+
+        Returns:
+            ``None`` when there is no such database, or the instance's key is taken; then nothing
+            has changed. Asked again because the answer got lost, it is ``None``, too.
+        """
+        values = (
+            rows.instance_key(instance.key)
+            | {f"instance_{name}": value for name, value in rows.instance_values(instance).items()}
+            | rows.recorded_values(operation)
+            | {"key_fingerprint": fingerprint, "key_servers": list(servers)}
+            | {"owner_suffix": owner_name(""), "lease": timedelta()}
+        )
+        try:
+            row = (await self._execute(_HAND_OVER, values)).one_or_none()
+        except IntegrityError:
+            return None  # Another request with the same id was quicker, and has all of it undone.
+        return None if row is None else Location(row.server, row.database)
+
+    async def is_claimed(self, database: str) -> bool:
+        """Tell whether a database was handed over and does not say so yet."""
+        return await self._did(_IS_CLAIMED, database)
+
+    async def adopted(self, database: str) -> None:
+        """Forget a database that says whose it is."""
+        await self._execute(_ADOPTED, {"key_database": database})
 
     async def add(self, warm: WarmDatabase) -> None:
         """Record a database that is about to be made."""

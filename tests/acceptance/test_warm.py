@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from tests.support.catalog import BIG, CATALOG
+from tests.support.catalog import BIG, CATALOG, with_warm
 from tests.support.platform import Platform, new_id
 from tests.support.process import PASSWORD, USERNAME, BrokerProcess, run_program, running_broker
 
@@ -69,8 +69,7 @@ class Stock:
 @pytest.fixture
 def warm_environment(with_all_plans: dict[str, str], tmp_path: Path) -> dict[str, str]:
     """Return the environment of a broker whose first plan keeps databases ready."""
-    warm = CATALOG.replace("name: small\n", f"name: small\n        warm: {WARM}\n", 1)
-    (tmp_path / "catalog.yaml").write_text(warm, "utf-8")
+    (tmp_path / "catalog.yaml").write_text(with_warm(WARM), "utf-8")
     return with_all_plans
 
 

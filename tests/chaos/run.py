@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from broker.store import migrate
 from tests.chaos.client import PATIENCE, Client
 from tests.chaos.faults import Injector
+from tests.support.catalog import with_warm
 from tests.support.faults_fleet import Fleet, a_fleet
 from tests.support.faults_platform import Ledger
 from tests.support.faults_servers import OwnServer, own_server
@@ -128,7 +129,11 @@ async def _system(directory: Path) -> AsyncIterator[tuple[Fleet, OwnServer, OwnS
         await migrate(dsn)
         logs = directory / "replicas"
         logs.mkdir()
-        fleet = a_fleet(tenants.postgres, dsn, logs, SYNC_WINDOW_SECONDS="2")
+        warm = logs / "warm.yaml"
+        warm.write_text(with_warm(2), "utf-8")
+        fleet = a_fleet(
+            tenants.postgres, dsn, logs, SYNC_WINDOW_SECONDS="2", CATALOG_FILE=str(warm)
+        )
         try:
             await fleet.begin()
             await fleet.failing.start()

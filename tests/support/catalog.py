@@ -89,3 +89,8 @@ offerings:
         limits: *limits
         extensions: {{allowed: [hstore]}}
 """
+
+
+def with_warm(databases: int) -> str:
+    """Return the catalog with so many databases of the plan ``small`` kept ready."""
+    return CATALOG.replace("name: small\n", f"name: small\n        warm: {databases}\n", 1)

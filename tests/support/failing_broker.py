@@ -41,7 +41,7 @@ def _wrap_steps(failpoints: Failpoints) -> None:
     original = steps.steps_of
 
     def wrapped(step: Step, kind: str) -> Step:
-        run: Callable[..., Awaitable[None]] = step.run
+        run: Callable[..., Awaitable[object]] = step.run
 
         async def run_and_pass(*arguments: Any) -> None:
             await run(*arguments)

@@ -12,6 +12,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from broker.domain.instance import BindingKey, InstanceKey
+from broker.domain.names import owner_name
 from broker.store import EncryptedTags, KeyRing
 from tests.support.faults_waiting import PATIENCE, until
 
@@ -29,6 +30,7 @@ _INSTANCES: LiteralString = (
     " FROM pgbroker.instances"
 )
 _BINDINGS: LiteralString = "SELECT instance_id, binding_id, login, status FROM pgbroker.bindings"
+_STOCK: LiteralString = "SELECT database, tag, state FROM pgbroker.warm_databases"
 _IN_PROGRESS: LiteralString = (
     "SELECT kind, instance_id, binding_id FROM pgbroker.operations WHERE state = 'in progress'"
 )
@@ -52,11 +54,12 @@ class _Seen:
     instances: dict[str, dict[str, Any]]
     bindings: dict[tuple[str, str], dict[str, Any]]
     in_progress: list[dict[str, Any]]
+    stock: list[dict[str, Any]]
     databases: dict[str, dict[str, Any]]
     roles: dict[str, dict[str, Any]]
 
 
-_NOTHING = _Seen({}, {}, [], {}, {})
+_NOTHING = _Seen({}, {}, [], [], {}, {})
 
 
 class Agreement:
@@ -91,6 +94,8 @@ class Agreement:
     async def settle(self, *, within: float = PATIENCE) -> None:
         """Wait until no operation is in progress and no lock of a database is held.
 
+        The warm stock is at rest then, too: nothing is being made, handed over or dropped.
+
         Args:
             within: Seconds.
         """
@@ -98,9 +103,11 @@ class Agreement:
         async def settled() -> bool:
             async with await _connect(self._state_dsn) as state:
                 in_progress = await _rows(state, _IN_PROGRESS)
+                stock = await _rows(state, _STOCK)
             async with await _connect(self._postgres.superuser_dsn()) as server:
                 (locks,) = await _rows(server, _LOCKS)
-            return not in_progress and locks["held"] == 0
+            rests = all(warm["state"] == "ready" for warm in stock)
+            return not in_progress and rests and locks["held"] == 0
 
         await until(settled, what="every operation ends", within=within)
 
@@ -111,6 +118,7 @@ class Agreement:
             *_compare("the state's instances", seen.instances, ledger.instances),
             *_compare("the state's bindings", seen.bindings, ledger.bindings),
             *(f"in progress: {operation}" for operation in seen.in_progress),
+            *(f"not at rest: {warm}" for warm in seen.stock if warm["state"] != "ready"),
             *self._of_instances(seen, ledger),
             *self._of_server(seen),
             *self._of_records(seen),
@@ -150,6 +158,10 @@ class Agreement:
             binding = BindingKey(InstanceKey(_PLATFORM, instance_id), binding_id)
             tag = self._tags.binding(binding, owner["tag_key_id"])
             roles[row["login"]] = {"tag": tag, "login": True}
+        for warm in seen.stock:
+            name, tag = warm["database"], warm["tag"]
+            databases[name] = {"tag": tag, "open": True}
+            roles |= {role: {"tag": tag, "login": False} for role in (name, owner_name(name))}
         yield from _compare("the server's databases", seen.databases, databases)
         yield from _compare("the server's roles", seen.roles, roles)
         for there, expected in ((seen.databases, databases), (seen.roles, roles)):
@@ -189,6 +201,7 @@ class Agreement:
             instances = await _rows(state, _INSTANCES)
             bindings = await _rows(state, _BINDINGS)
             in_progress = await _rows(state, _IN_PROGRESS)
+            stock = await _rows(state, _STOCK)
         async with await _connect(self._postgres.superuser_dsn()) as server:
             databases, roles = await _rows(server, _DATABASES), await _rows(server, _ROLES)
         before = self._before
@@ -199,6 +212,7 @@ class Agreement:
                 before.bindings,
             ),
             [row for row in in_progress if row not in before.in_progress],
+            [row for row in stock if row["database"] not in before.databases],
             _new(((row["name"], row) for row in databases), before.databases),
             _new(((row["name"], row) for row in roles), before.roles),
         )

@@ -176,4 +176,5 @@ def replica_environment(
     servers_file.write_text(json.dumps({"servers": servers}), "utf-8")
     catalog_file = directory / "catalog.yaml"
     catalog_file.write_text(CATALOG, "utf-8")
-    return environ | {"PGBROKER_CATALOG_FILE": str(catalog_file)}
+    environ["PGBROKER_CATALOG_FILE"] = settings.get("CATALOG_FILE", str(catalog_file))
+    return environ

@@ -21,7 +21,7 @@ class DatabaseSession(Protocol):
     asked for something this server cannot do, and ``PermanentFailure`` otherwise.
     """
 
-    async def adopt_database(self, spec: DatabaseSpec, stock_tag: str) -> None:
+    async def adopt_database(self, spec: DatabaseSpec, stock_tag: str) -> bool:
         """Tag what still has the tag of the warm stock as the instance's.
 
         When that was all of a database, the steps below find it finished.
@@ -29,6 +29,10 @@ class DatabaseSession(Protocol):
         Args:
             spec: The database as it shall be.
             stock_tag: What it and its roles were tagged with in the stock.
+
+        Returns:
+            Whether nobody can have been in it before: it had the tag of the stock, or is missing
+            and never had the instance's.
         """
 
     async def ensure_roles(self, spec: DatabaseSpec) -> None:
@@ -121,7 +125,7 @@ class Engine(Protocol):
     async def exclusively(
         self,
         database: str,
-        work: Callable[[DatabaseSession], Awaitable[None]],
+        work: Callable[[DatabaseSession], Awaitable[object]],
         *,
         confirm: Callable[[], Awaitable[None]],
     ) -> None:

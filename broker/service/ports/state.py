@@ -37,8 +37,14 @@ class Census(Protocol):
     async def holds(self, database: str) -> bool:
         """Tell whether an instance has a database of that name, whatever its server is called."""
 
+    async def instance_of(self, server: str, database: str) -> Instance | None:
+        """Read the instance that has a database; ``None`` when none has it."""
+
     async def busy(self, key: InstanceKey) -> bool:
-        """Tell whether an operation is in progress on an instance or on one of its bindings."""
+        """Tell whether something is in progress on an instance or on one of its bindings.
+
+        That is an operation, or the handing over of a database of the warm stock.
+        """
 
 
 class DriftRecords(Protocol):

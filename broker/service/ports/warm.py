@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from broker.domain.catalog import Plan
+    from broker.domain.instance import Instance
+    from broker.domain.operation import Operation
     from broker.domain.warm import Location, WarmDatabase
 
 
@@ -24,6 +26,33 @@ class WarmRecords(Protocol):
             fingerprint: What it must have been made like.
             servers: Where it may be; those that are cordoned do not count.
         """
+
+    async def hand_over(
+        self,
+        instance: Instance,
+        operation: Operation,
+        *,
+        fingerprint: str,
+        servers: Sequence[str],
+    ) -> Location | None:
+        """Record a new instance as finished, with a ready database of the stock, at once.
+
+        Args:
+            instance: The instance; where it is, is replaced by where that database is.
+            operation: Its provision, as it has ended.
+            fingerprint: What the database must have been made like.
+            servers: Where it may be; those that are cordoned do not count.
+
+        Returns:
+            ``None`` when there is no such database, or the instance's key is taken; then nothing
+            has changed. Asked again because the answer got lost, it is ``None``, too.
+        """
+
+    async def is_claimed(self, database: str) -> bool:
+        """Tell whether a database was handed over and does not say so yet."""
+
+    async def adopted(self, database: str) -> None:
+        """Forget a database that says whose it is."""
 
     async def add(self, warm: WarmDatabase) -> None:
         """Record a database that is about to be made."""
@@ -48,7 +77,7 @@ class Stock(Protocol):
     """Keeps databases ready for instances that nobody has asked for yet."""
 
     def refill_soon(self) -> None:
-        """Make what is missing in the background, in a moment."""
+        """Tag what was handed over, and make what is missing, in the background, in a moment."""
 
     async def make_room(self, plan: Plan) -> bool:
         """Drop what of the stock keeps every server from taking one more database of a plan.

@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 
 from broker.domain.operation import OperationKind
 from tests.acceptance.faults.requests import Request
-from tests.support.catalog import CATALOG
+from tests.support.catalog import with_warm
 from tests.support.faults_failpoints import Action, Boundary
 from tests.support.faults_fleet import Fleet, a_fleet
 from tests.support.faults_platform import CREATED, DELETED
@@ -32,7 +32,7 @@ async def warm_fleet(
     """Return a fleet that does not run yet: the failing replica keeps a stock, the other none."""
     fleet = a_fleet(postgres, state_dsn, tmp_path)
     warm = tmp_path / "warm.yaml"
-    warm.write_text(CATALOG.replace("name: small\n", "name: small\n        warm: 1\n", 1), "utf-8")
+    warm.write_text(with_warm(1), "utf-8")
     fleet.failing.environ = {**fleet.environ, "PGBROKER_CATALOG_FILE": str(warm)}
     await fleet.agreement.begin()
     try:

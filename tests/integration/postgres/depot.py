@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 import json
+import secrets
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import psycopg
+import pytest
 
 from broker.domain.catalog import Catalog, Offering
 from broker.domain.database import Endpoint, Limits
 from broker.domain.instance import InstanceKey, Status
 from broker.domain.names import owner_name
-from broker.domain.operation import OperationKind, Work
+from broker.domain.operation import OperationKind, UpdateTarget, Work
 from broker.domain.placement import Capacity
 from broker.domain.warm import WarmState, fingerprint
 from broker.operations.steps import steps_of
 from broker.operations.warm import WarmStock
+from broker.postgres.engine import PostgresEngine
 from broker.providers.shared import SharedServer, SharedServers
+from broker.store import EncryptedTags, KeyRing, PostgresStore
 from tests.integration.postgres.stepwise import confirmed
 from tests.integration.postgres.tenants import rows
 from tests.unit.domain import examples
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from typing import LiteralString
 
     from broker.domain.catalog import Plan
-    from broker.domain.instance import Instance
+    from broker.domain.instance import Binding, Instance
     from broker.domain.warm import Location
-    from broker.postgres.engine import PostgresEngine
     from broker.service.ports import DatabaseSession
-    from broker.store import EncryptedTags, PostgresStore
     from tests.integration.postgres.tenants import Session
     from tests.support.postgres import PostgresServer
+
+LONG_AGO = "UPDATE pgbroker.warm_databases SET created_at = created_at - interval '1 hour'"
 
 LIMITS = Limits(connections=7, connections_per_binding=3, temp_file_limit=1024 * 1024)
 
@@ -126,6 +132,16 @@ class Depot:
         assert taken is not None
         return taken
 
+    async def hand_over(self, wanted: Instance, *, server: str = "alpha") -> Location | None:
+        """Give an instance one of the stock, finished as it is, if there is one for it."""
+        operation = examples.an_operation(OperationKind.PROVISION, id=uuid4(), instance=wanted.key)
+        place = await self.store.warm.hand_over(
+            wanted, operation.succeeded(), fingerprint=fingerprint(PLAN, "k1"), servers=[server]
+        )
+        recorded = None if place is None else operation.succeeded()
+        assert await self.store.operation(operation.id) == recorded
+        return place
+
     async def provision(self, place: Location, **parameters: Any) -> Instance:
         """Do the steps of a provision that goes there."""
         extensions = ("citext", *parameters.get("extensions", ()))
@@ -141,9 +157,15 @@ class Depot:
         await self.do(OperationKind.PROVISION, instance)
         return instance
 
-    async def do(self, kind: OperationKind, instance: Instance) -> None:
+    async def do(self, kind: OperationKind, instance: Instance, *bindings: Binding) -> None:
         """Do the steps of an operation."""
-        work = Work(replace(examples.an_operation(kind), instance=instance.key), instance)
+        target = UpdateTarget(PLAN.id, {}, {}, instance.extensions, None)
+        operation = examples.an_operation(
+            kind,
+            instance=instance.key,
+            target=target if kind is OperationKind.UPDATE else None,
+        )
+        work = Work(operation, instance, bindings)
         steps = steps_of(work, catalog=a_catalog((PLAN,)), tags=self.tags)
 
         async def all_steps(database: DatabaseSession) -> None:
@@ -192,3 +214,30 @@ def a_stock(
     catalog = a_catalog(plans)
     servers = SharedServers([server], catalog)
     return WarmStock(store=store, servers=servers, catalog=catalog, tags=tags, tag_key_id="k1")
+
+
+@pytest.fixture
+async def depot(
+    postgres: PostgresServer, state_dsn: str, superuser: Session
+) -> AsyncIterator[Depot]:
+    """Return an empty stock of two databases; afterwards nothing of it is left."""
+    keys = KeyRing([("k1", secrets.token_bytes(32))])
+    store, tags = PostgresStore(state_dsn, keys), EncryptedTags(keys)
+    engine = PostgresEngine("alpha", postgres.broker_dsn())
+    await engine.open()
+    depot = Depot(store, engine, tags, a_stock(store, tags, engine, (PLAN,)), superuser, state_dsn)
+    yield depot
+    await depot.run(LONG_AGO)
+    await depot.another().keep()
+    assert await depot.states() == []
+    await engine.close()
+    await store.close()
+
+
+@asynccontextmanager
+async def deprovisioned(depot: Depot, *instances: Instance) -> AsyncIterator[None]:
+    """Deprovision instances in the end."""
+    yield
+    for instance in instances:
+        await depot.do(OperationKind.DEPROVISION, instance)
+        assert await depot.on_server([instance.database]) == set()

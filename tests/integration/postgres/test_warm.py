@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,53 +13,28 @@ from broker.domain.catalog import Extensions
 from broker.domain.names import owner_name
 from broker.domain.operation import OperationKind
 from broker.domain.warm import Location, WarmDatabase, WarmState, fingerprint
-from broker.postgres.engine import PostgresEngine
-from broker.store import EncryptedTags, KeyRing, PostgresStore
-from tests.integration.postgres.depot import LIMITS, PLAN, Depot, a_stock
+from tests.integration.postgres.depot import (
+    LIMITS,
+    LONG_AGO,
+    PLAN,
+    Depot,
+    depot,
+    deprovisioned,
+)
 from tests.integration.postgres.stepwise import confirmed
 from tests.integration.postgres.tenants import database_spec
 from tests.support.state import migrated_template, state_dsn
 from tests.unit.domain import examples
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
     from broker.domain.catalog import Plan
-    from broker.domain.instance import Instance
+    from broker.postgres.engine import PostgresEngine
     from broker.service.ports import DatabaseSession
-    from tests.integration.postgres.tenants import Session
     from tests.support.postgres import PostgresServer
 
-__all__ = ["migrated_template", "state_dsn"]
-
-LONG_AGO = "UPDATE pgbroker.warm_databases SET created_at = created_at - interval '1 hour'"
-
-
-@pytest.fixture
-async def depot(
-    postgres: PostgresServer, state_dsn: str, superuser: Session
-) -> AsyncIterator[Depot]:
-    """Return an empty stock of two databases; afterwards nothing of it is left."""
-    keys = KeyRing([("k1", secrets.token_bytes(32))])
-    store, tags = PostgresStore(state_dsn, keys), EncryptedTags(keys)
-    engine = PostgresEngine("alpha", postgres.broker_dsn())
-    await engine.open()
-    depot = Depot(store, engine, tags, a_stock(store, tags, engine, (PLAN,)), superuser, state_dsn)
-    yield depot
-    await depot.run(LONG_AGO)
-    await depot.another().keep()
-    assert await depot.states() == []
-    await engine.close()
-    await store.close()
-
-
-@asynccontextmanager
-async def deprovisioned(depot: Depot, *instances: Instance) -> AsyncIterator[None]:
-    """Deprovision instances in the end."""
-    yield
-    for instance in instances:
-        await depot.do(OperationKind.DEPROVISION, instance)
-        assert await depot.on_server([instance.database]) == set()
+__all__ = ["depot", "migrated_template", "state_dsn"]
 
 
 async def test_a_stock_is_filled_and_refilled(depot: Depot) -> None:

@@ -104,9 +104,19 @@ def test_a_tag_of_the_stock_is_no_instances() -> None:
 
 
 def test_the_fewest_make_room() -> None:
-    """The server that has to give up the least does; what is being dropped goes first."""
+    """The server that has to give up the least does, what is being dropped first.
+
+    What is being made, and what an instance has, is not for the stock to give.
+    """
     leaving = _one("d3", WarmState.RELEASING)
-    stock = [_one("d1"), _one("d2", WarmState.MAKING), leaving, _one("d4"), _one("d5", server="b")]
+    stock = [
+        _one("d0", WarmState.CLAIMED),
+        _one("d1"),
+        _one("d2", WarmState.MAKING),
+        leaving,
+        _one("d4"),
+        _one("d5", server="b"),
+    ]
 
     def after(alpha: int, beta: int) -> list[str]:
         needed = {"alpha": alpha, "b": beta}

@@ -31,10 +31,10 @@ def _work(kind: OperationKind) -> Work:
             OperationKind.PROVISION,
             ["adopt_database", "ensure_roles", "ensure_database", "initialise_database"],
         ),
-        (OperationKind.UPDATE, ["change_database"]),
-        (OperationKind.BIND, ["ensure_login"]),
+        (OperationKind.UPDATE, ["adopt_database", "change_database"]),
+        (OperationKind.BIND, ["adopt_database", "ensure_login"]),
         (OperationKind.UNBIND, ["drop_login"]),
-        (OperationKind.DEPROVISION, ["drop_database"]),
+        (OperationKind.DEPROVISION, ["adopt_database", "drop_database"]),
     ],
 )
 def test_the_steps_of_each_operation(kind: OperationKind, names: list[str]) -> None:
