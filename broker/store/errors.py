@@ -95,7 +95,7 @@ UNKNOWN_FATE = (
     "it was recorded cannot be told yet. Repeat the same request in a moment."
 )
 
-_BUSY = "The broker's state database is busy; nothing has been changed. Try again in a moment."
+BUSY = "The broker's state database is busy; nothing has been changed. Try again in a moment."
 
 _BUSY_STATES = {"40001", "40P01", "55P03", "57014"}
 _ACTIVE_INDEXES = {"operations_one_per_instance", "operations_one_per_binding"}
@@ -111,7 +111,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except sa.TimeoutError as exc:
-        raise StateUnavailable(_BUSY) from exc
+        raise StateUnavailable(BUSY) from exc
     except sa.DBAPIError as exc:
         error = _translate(exc)
         if error is None:
@@ -130,7 +130,7 @@ def _translate(exc: sa.DBAPIError) -> BrokerError | None:
     if state in _UNDEFINED:
         return StateUnavailable(SCHEMA_MISSING)
     if state in _BUSY_STATES:
-        return StateUnavailable(_BUSY)
+        return StateUnavailable(BUSY)
     if _is_outage(exc, state):
         return StateUnavailable()
     return None

@@ -24,9 +24,11 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.types import Text
 
+from broker.domain.errors import StateUnavailable
 from broker.domain.names import owner_name
 from broker.domain.warm import Location, WarmDatabase, WarmState
 from broker.store import rows
+from broker.store.errors import BUSY, UNKNOWN_FATE
 from broker.store.statements import RECORDED, WHOLE_INSTANCE_KEY
 from broker.store.tables import instances, operations, server_cordons, warm_databases
 
@@ -175,6 +177,9 @@ class WarmRecords:
         Returns:
             ``None`` when there is no such database, or the instance's key is taken; then nothing
             has changed. Asked again because the answer got lost, it is ``None``, too.
+
+        Raises:
+            StateUnavailable: It is unknown whether it was recorded; the same request tells.
         """
         values = (
             rows.instance_key(instance.key)
@@ -187,6 +192,11 @@ class WarmRecords:
             row = (await self._execute(_HAND_OVER, values)).one_or_none()
         except IntegrityError:
             return None  # Another request with the same id was quicker, and has all of it undone.
+        except StateUnavailable as exc:
+            if exc.description == BUSY:
+                raise
+            # There is no transaction whose fate could be asked for.
+            raise StateUnavailable(UNKNOWN_FATE) from exc
         return None if row is None else Location(row.server, row.database)
 
     async def is_claimed(self, database: str) -> bool:

@@ -11,16 +11,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from broker.domain.operation import OperationState
+from broker.domain.operation import OperationKind, OperationState
 from broker.operations import steps
 from broker.store.store import PostgresStore
 from broker.store.transaction import PostgresTransaction
+from broker.store.warm import WarmRecords
 from tests.support.faults_failpoints import Boundary, Failpoints
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from broker.domain.operation import Operation, Work
+    from broker.domain.warm import Location
     from broker.operations.steps import Step
 
 
@@ -28,6 +30,7 @@ def wrap(failpoints: Failpoints) -> None:
     """Wrap the steps of all operations, and the transactions that record and finish them."""
     _wrap_steps(failpoints)
     _wrap_end(failpoints)
+    _wrap_handing_over(failpoints)
     passed = _Passed()
     _wrap_records(passed)
     _wrap_transactions(failpoints, passed)
@@ -71,6 +74,26 @@ def _wrap_end(failpoints: Failpoints) -> None:
         return finished
 
     _put(PostgresStore, "finish", passing_finish)
+
+
+def _wrap_handing_over(failpoints: Failpoints) -> None:
+    """Wrap what gives a database of the warm stock to an instance, and what follows later."""
+    hand_over, adopted = WarmRecords.hand_over, WarmRecords.adopted
+    kind = OperationKind.PROVISION.value
+
+    async def passing_hand_over(self: WarmRecords, *what: Any, **like: Any) -> Location | None:
+        await failpoints.passes(kind, Boundary.HANDING_OVER)
+        place = await hand_over(self, *what, **like)
+        if place is not None:
+            await failpoints.passes(kind, Boundary.HANDED_OVER)
+        return place
+
+    async def passing_adopted(self: WarmRecords, database: str) -> None:
+        await failpoints.passes(kind, Boundary.TAGGED)
+        await adopted(self, database)
+
+    _put(WarmRecords, "hand_over", passing_hand_over)
+    _put(WarmRecords, "adopted", passing_adopted)
 
 
 def _wrap_records(passed: _Passed) -> None:

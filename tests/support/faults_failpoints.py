@@ -33,6 +33,12 @@ class Boundary(StrEnum):
     """Behind the last step, before the commit of the transaction that finishes it."""
     FINISHED = "finished"
     """Behind that commit, before the answer."""
+    HANDING_OVER = "handing over"
+    """Before the statement that records a finished instance with a database of the warm stock."""
+    HANDED_OVER = "handed over"
+    """Behind it, before the answer."""
+    TAGGED = "tagged"
+    """Behind the answer: the database says whose it is, and the stock has not forgotten it yet."""
 
 
 class Action(StrEnum):

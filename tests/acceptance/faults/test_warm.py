@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from psycopg import AsyncConnection
 
 from broker.domain.operation import OperationKind
-from tests.acceptance.faults.requests import Request
-from tests.support.catalog import with_warm
+from tests.acceptance.faults.requests import EXTENSIONS
+from tests.support.catalog import SERVICE, SMALL, with_warm
 from tests.support.faults_failpoints import Action, Boundary
 from tests.support.faults_fleet import Fleet, a_fleet
-from tests.support.faults_platform import CREATED, DELETED
+from tests.support.faults_platform import CREATED, DELETED, path
 from tests.support.faults_waiting import until
+from tests.support.platform import new_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from httpx import Response
 
     from tests.support.postgres import PostgresServer
 
@@ -48,32 +51,63 @@ async def warm_fleet(
 async def test_a_claimed_database_is_adopted_or_dropped(
     warm_fleet: Fleet, boundary: str, wanted: bool
 ) -> None:
-    """Whoever comes after the dead one goes on with its database, or takes it away."""
-    claimed = await _killed(warm_fleet, boundary)
-    async with await AsyncConnection.connect(warm_fleet.state_dsn) as state:
+    """Whoever comes after the dead one goes on with its database, or takes it away.
+
+    It is claimed by an operation, because it needs another extension.
+    """
+    instance, answer = await _killed(warm_fleet, boundary, EXTENSIONS)
+    assert answer is None
+    await _survives(warm_fleet, instance, EXTENSIONS, wanted=wanted)
+
+
+@pytest.mark.parametrize("boundary", [Boundary.HANDING_OVER, Boundary.HANDED_OVER, Boundary.TAGGED])
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_a_database_that_was_handed_over_is_tagged_or_dropped(
+    warm_fleet: Fleet, boundary: Boundary, wanted: bool
+) -> None:
+    """An instance that was told to be there is there, whoever dies before its database says so."""
+    instance, answer = await _killed(warm_fleet, boundary, {})
+    assert (answer is not None) == (boundary is Boundary.TAGGED)
+    if answer is not None:
+        assert answer.status_code in CREATED
+    await _survives(warm_fleet, instance, {}, wanted=wanted)
+
+
+async def _survives(
+    fleet: Fleet, instance: str, parameters: dict[str, Any], *, wanted: bool
+) -> None:
+    async with await AsyncConnection.connect(fleet.state_dsn) as state:
         await state.execute(LONG_AGO)
-    await warm_fleet.survivor.start()
-    async with warm_fleet.platform() as platform:
+    await fleet.survivor.start()
+    async with fleet.platform() as platform:
         if wanted:
-            answer = await platform.provision(claimed.instance)
+            answer = await platform.provision(instance, SMALL, parameters)
             assert answer.status_code in CREATED, answer.text
-            assert (await platform.bind(claimed.instance, "app")).status_code in CREATED
+            assert (await platform.bind(instance, "app")).status_code in CREATED
         else:
-            answer = await platform.deprovision(claimed.instance)
+            answer = await platform.deprovision(instance)
             assert answer.status_code in DELETED, answer.text
-    await until(lambda: _stock_is(warm_fleet, 0), what="the survivor has released the stock")
-    await warm_fleet.agrees()
+    await until(lambda: _stock_is(fleet, 0), what="the survivor has released the stock")
+    await fleet.agrees()
 
 
-async def _killed(fleet: Fleet, boundary: str) -> Request:
-    """Have a replica die at a boundary of a provision that has claimed a database."""
+async def _killed(
+    fleet: Fleet, boundary: str, parameters: dict[str, Any]
+) -> tuple[str, Response | None]:
+    """Have a replica die at a boundary of a provision that gets a database of the stock.
+
+    Returns:
+        The instance, and the answer, if there was one.
+    """
+    instance = new_id()
     async with fleet.platform(fleet.failing) as platform:
-        request = await Request.prepared(platform, OperationKind.PROVISION)
         await fleet.arm(OperationKind.PROVISION, boundary, Action.KILL)
         await until(lambda: _stock_is(fleet, 1), what="the stock is full")
-        assert await request.sent_once(platform) is None
+        body = {"service_id": SERVICE, "plan_id": SMALL, "parameters": parameters}
+        answer = await platform.once("PUT", path(instance), json=body)
+    await fleet.reached()
     assert fleet.failing.reap() == -signal.SIGKILL
-    return request
+    return instance, answer
 
 
 async def _stock_is(fleet: Fleet, size: int) -> bool:

@@ -13,6 +13,7 @@ from broker.domain.database import Endpoint
 from broker.domain.errors import StateUnavailable, TemporaryFailure
 from broker.domain.instance import Status
 from broker.domain.operation import OperationKind
+from broker.domain.warm import warm_key
 from broker.postgres.look_statements import lock_key
 from broker.providers.shared import SharedServer, SharedServers
 from broker.service import retag
@@ -97,3 +98,23 @@ async def test_a_server_that_takes_long_is_not_waited_for(
     unchanged = await replica.store.instance(life.instance.key)
     assert unchanged is not None
     assert unchanged.tag_key_id == "k1"
+
+
+async def test_what_was_handed_over_is_tagged_on_the_way(
+    replica: Replica, life: Life, superuser: Session
+) -> None:
+    """A database that still says it is a spare one gets the new tags at once."""
+    instance = life.instance
+    stock_tag = replica.tags.instance(warm_key(instance.database), "k1")
+    for statement in (
+        f"COMMENT ON DATABASE {instance.database} IS '{stock_tag}'",
+        f"COMMENT ON ROLE {instance.database} IS '{stock_tag}'",
+        f"COMMENT ON ROLE {instance.owner} IS '{stock_tag}'",
+    ):
+        await superuser.execute(statement.encode())
+    assert await retagged(replica, life)
+    assert await rows(superuser, TAG, instance.database) == [
+        (replica.tags.instance(instance.key, "k2"),)
+    ]
+    # So that it can be cleaned up as it was recorded.
+    assert await retagged(replica, life, "k1")

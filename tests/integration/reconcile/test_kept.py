@@ -13,14 +13,16 @@ from psycopg import AsyncConnection
 
 from broker.domain.deleted import DeletedInstance, Stage
 from broker.domain.drift import DriftKind
-from broker.domain.warm import WarmDatabase, warm_key
+from broker.domain.instance import Status
+from broker.domain.operation import OperationKind
+from broker.domain.warm import Location, WarmDatabase, warm_key
 from broker.operations.steps import retention_of, withdraw
 from broker.service.recover import Outcome, recover
 from broker.service.specs import database_spec
 from tests.integration.postgres.replica import Life
 from tests.integration.postgres.stepwise import confirmed
 from tests.integration.reconcile.world import APPLY, World, kinds
-from tests.unit.domain.examples import PLAN
+from tests.unit.domain.examples import PLAN, an_operation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -138,23 +140,23 @@ async def test_an_old_backup_has_the_data_as_deleted_still(world: World) -> None
         await tenant.execute("SELECT 1")
 
 
-async def test_the_warm_stock_is_no_drift(world: World) -> None:
-    """A spare database is known for as long as the stock has it, and never recovered."""
+@pytest.fixture
+async def spare(world: World) -> WarmDatabase:
+    """Return a spare database of the warm stock, as it is on the server and in the state."""
     await world.a_life()
     life, replica = Life.new(), world.replica
     name = life.instance.database
     spare = replace(life.instance, key=warm_key(name))
     world.lives.append(replace(life, instance=spare))
-    await replica.store.warm.add(
-        WarmDatabase(
-            database=name,
-            server="alpha",
-            service_id=spare.service_id,
-            plan_id=spare.plan_id,
-            fingerprint="of this test",
-            tag=replica.tags.instance(spare.key, "k1"),
-        )
+    recorded = WarmDatabase(
+        database=name,
+        server="alpha",
+        service_id=spare.service_id,
+        plan_id=spare.plan_id,
+        fingerprint="of this test",
+        tag=replica.tags.instance(spare.key, "k1"),
     )
+    await replica.store.warm.add(recorded)
     spec = replace(database_spec(spare, PLAN.limits, replica.tags), record=None)
 
     async def make(database: DatabaseSession) -> None:
@@ -163,12 +165,36 @@ async def test_the_warm_stock_is_no_drift(world: World) -> None:
         await database.initialise_database(spec)
 
     await replica.engine.exclusively(name, make, confirm=confirmed)
+    return recorded
+
+
+async def test_the_warm_stock_is_no_drift(world: World, spare: WarmDatabase) -> None:
+    """A spare database is known for as long as the stock has it, and never recovered."""
+    replica, name = world.replica, spare.database
     assert kinds(await world.reconcile(APPLY)) == set()
     report = await recover(replica.store, {"alpha": replica.engine}, replica.tags)
     assert name not in {one.subject for one in report.found}
     await replica.store.warm.give_up(name)
     await replica.store.warm.forget(name)
     assert kinds(await world.reconcile(APPLY)) == {(DriftKind.UNKNOWN_DATABASE, name, True)}
+
+
+async def test_what_was_handed_over_is_no_drift(world: World, spare: WarmDatabase) -> None:
+    """An instance whose database still says it is a spare one is in progress, not in disorder."""
+    replica, name = world.replica, spare.database
+    assert await replica.store.warm.ready(name)
+    wanted = replace(Life.new().instance, status=Status.READY)
+    operation = an_operation(OperationKind.PROVISION, instance=wanted.key).succeeded()
+    taken = await replica.store.warm.hand_over(
+        wanted, operation, fingerprint=spare.fingerprint, servers=["alpha"]
+    )
+    assert taken == Location("alpha", name)
+    report = await world.reconcile(APPLY)
+    assert kinds(report) == set()
+    assert name in report.skipped
+    await replica.store.warm.adopted(name)
+    found = kinds(await world.reconcile())
+    assert (DriftKind.FOREIGN, name, False) in found
 
 
 async def _purge(database: DatabaseSession, *, retention: Retention) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,9 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from broker.domain.errors import StateUnavailable
+from broker.domain.instance import Status
+from broker.domain.names import database_name, owner_name
+from broker.domain.warm import Location, WarmDatabase, WarmState
 from broker.store import PostgresStore
 from tests.integration.store.records import a_key, an_instance, an_operation, record
 
@@ -18,11 +22,18 @@ if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
     from collections.abc import AsyncIterator
 
+    from broker.domain.instance import Instance
     from broker.store import KeyRing
 
 
 COMMIT = b"COMMIT\0"
 """In the request and in its answer, but not in ``BEGIN ISOLATION LEVEL READ COMMITTED``."""
+
+HAND_OVER = b"WITH taken AS"
+"""In the statement that hands a database of the warm stock over, a transaction of its own."""
+
+HANDED_OVER = b"SELECT 1\0"
+"""In its answer."""
 
 
 class Fault(Enum):
@@ -37,7 +48,14 @@ class Fault(Enum):
 
 
 class Proxy:
-    """Passes bytes between clients and a server, until the first COMMIT after ``fault`` was set."""
+    """Passes bytes between clients and a server, until the first COMMIT after ``fault`` was set.
+
+    Attributes:
+        fault: What happens to it.
+        struck: It has happened.
+        request: What tells a COMMIT, or another statement that is to be hurt.
+        answer: What tells that it was carried out.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self._server = (host, port)
@@ -45,6 +63,7 @@ class Proxy:
         self._writers: set[StreamWriter] = set()
         self.fault: Fault | None = None
         self.struck = asyncio.Event()
+        self.request, self.answer = COMMIT, COMMIT
 
     def accept(self, reader: StreamReader, writer: StreamWriter) -> None:
         """Serve one client in a task of its own."""
@@ -63,7 +82,8 @@ class Proxy:
             async with _closing(to_upstream):
                 answers = asyncio.create_task(_copy(upstream, writer))
                 while data := await reader.read(65536):
-                    if self.fault is not None and COMMIT in data and not self.struck.is_set():
+                    hurt = self.fault is not None and self.request in data
+                    if hurt and not self.struck.is_set():
                         self._strike()
                         break
                     to_upstream.write(data)
@@ -72,7 +92,7 @@ class Proxy:
                     await answers
                 if data and self.fault is not Fault.REQUEST_LOST:
                     to_upstream.write(data)
-                    await upstream.readuntil(COMMIT)
+                    await upstream.readuntil(self.answer)
 
     def _strike(self) -> None:
         self.struck.set()
@@ -170,3 +190,39 @@ async def test_a_commit_nobody_can_tell_about_is_said_to_be_so(
     with pytest.raises(StateUnavailable, match="cannot be told yet"):
         await record(proxied_store, operation)
     assert await store.operation(operation.id) == operation
+
+
+async def _handed_over(proxied: tuple[Proxy, PostgresStore], fault: Fault) -> Instance:
+    """Hand a database over while that happens to the statement; return the instance wanted."""
+    proxy, proxied_store = proxied
+    name = database_name()
+    await proxied_store.warm.add(WarmDatabase(name, "alpha", "service", "plan", "like this", "tag"))
+    assert await proxied_store.warm.ready(name)
+    wanted = replace(an_instance(), status=Status.READY)
+    operation = an_operation(wanted.key).succeeded()
+    proxy.request, proxy.answer, proxy.fault = HAND_OVER, HANDED_OVER, fault
+    place = await proxied_store.warm.hand_over(
+        wanted, operation, fingerprint="like this", servers=["alpha"]
+    )
+    assert proxy.struck.is_set()
+    assert place == (None if fault is Fault.ANSWER_LOST else Location("alpha", name))
+    return replace(wanted, database=name, owner=owner_name(name))
+
+
+@pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.REQUEST_LOST])
+async def test_a_handing_over_happens_once(
+    proxied: tuple[Proxy, PostgresStore], store: PostgresStore, fault: Fault
+) -> None:
+    """Asked again after its answer, or itself, was lost, it is done; not twice, and not never."""
+    given = await _handed_over(proxied, fault)
+    assert await store.instance(given.key) == given
+    assert [warm.state for warm in await store.warm.listed()] == [WarmState.CLAIMED]
+
+
+async def test_a_handing_over_nobody_can_tell_about_is_said_to_be_so(
+    proxied: tuple[Proxy, PostgresStore], store: PostgresStore
+) -> None:
+    """With the network gone, the message does not claim that nothing was changed."""
+    with pytest.raises(StateUnavailable, match="cannot be told yet"):
+        await _handed_over(proxied, Fault.NETWORK_LOST)
+    assert [warm.state for warm in await store.warm.listed()] == [WarmState.CLAIMED]
