@@ -17,7 +17,7 @@ from benchmarks.series import Row, Series
 from benchmarks.warm import measure_warm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from benchmarks.place import Place
 
@@ -47,8 +47,8 @@ class Extent:
 
     @classmethod
     def full(cls) -> Self:
-        """Return what takes two to three minutes."""
-        return cls(5.0, (16, 64), 60, 6, 12.0, (1, 8, 32))
+        """Return what takes three to four minutes."""
+        return cls(5.0, (16, 64), 60, 6, 20.0, (1, 8, 32))
 
     @classmethod
     def quick(cls) -> Self:
@@ -58,7 +58,7 @@ class Extent:
     @property
     def parts(self) -> int:
         """How many parts there are to report the progress of."""
-        return len(self.connections) + 1 + self.rounds + self.warm_rounds + 2 * len(self.clients)
+        return len(self.connections) + 1 + self.rounds + self.warm_rounds + 4 * len(self.clients)
 
 
 class _Client(Protocol):
@@ -68,6 +68,7 @@ class _Client(Protocol):
     async def bind(self) -> Mapping[str, str]: ...
     async def unbind(self) -> None: ...
     async def deprovision(self) -> None: ...
+    async def close(self) -> None: ...
 
 
 async def measure(place: Place, extent: Extent, doing: Callable[[str], None]) -> list[Row]:
@@ -145,25 +146,31 @@ async def _verb_by_verb(client: _Client, series: list[Series]) -> None:
 
 
 async def _lives(place: Place, clients: int, extent: Extent, doing: Callable[[str], None]) -> Row:
-    """Measure whole lives, by so many clients at a time."""
+    """Measure whole lives, by so many clients at a time; each way twice, by turns."""
     name = f"whole life, {clients} client{'s' if clients > 1 else ''}"
-    ways = []
-    for way, connected in (("broker", BrokerClient.connected), ("raw", RawClient.connected)):
-        doing(f"{name}: {way}")
-        at_work = [await connected(place) for _ in range(clients)]
-        series = Series()
-        began = time.perf_counter()
-        try:
-            async with asyncio.TaskGroup() as group:
-                for client in at_work:
-                    group.create_task(_live(client, series, until=began + extent.life_seconds))
-        finally:
-            for client in at_work:
-                await client.close()
-        series.elapsed = time.perf_counter() - began
-        ways.append(series)
-    broker, raw = ways
+    broker, raw = Series(), Series()
+    for connected, series in (
+        (BrokerClient.connected, broker),
+        (RawClient.connected, raw),
+        (RawClient.connected, raw),
+        (BrokerClient.connected, broker),
+    ):
+        doing(f"{name}: {'broker' if series is broker else 'raw'}")
+        await _all_live([await connected(place) for _ in range(clients)], series, extent)
     return Row(name, broker, raw, paced=True)
+
+
+async def _all_live(clients: Sequence[_Client], series: Series, extent: Extent) -> None:
+    """Live for half of the time, and add it to a series."""
+    began = time.perf_counter()
+    try:
+        async with asyncio.TaskGroup() as group:
+            for client in clients:
+                group.create_task(_live(client, series, until=began + extent.life_seconds / 2))
+    finally:
+        for client in clients:
+            await client.close()
+    series.elapsed += time.perf_counter() - began
 
 
 async def _live(client: _Client, series: Series, *, until: float) -> None:
