@@ -13,6 +13,8 @@ import uvloop
 from benchmarks.client import BrokerClient
 from benchmarks.load import get, load
 from benchmarks.raw import RawClient, use
+from benchmarks.recorded import RecordingClient
+from benchmarks.report import BESIDE_RECORDED
 from benchmarks.series import Row, Series
 from benchmarks.warm import measure_warm
 
@@ -47,8 +49,8 @@ class Extent:
 
     @classmethod
     def full(cls) -> Self:
-        """Return what takes three to four minutes."""
-        return cls(5.0, (16, 64), 60, 6, 20.0, (1, 8, 32))
+        """Return what takes four minutes."""
+        return cls(5.0, (16, 64), 60, 6, 16.0, (1, 8, 32))
 
     @classmethod
     def quick(cls) -> Self:
@@ -58,7 +60,7 @@ class Extent:
     @property
     def parts(self) -> int:
         """How many parts there are to report the progress of."""
-        return len(self.connections) + 1 + self.rounds + self.warm_rounds + 4 * len(self.clients)
+        return len(self.connections) + 1 + self.rounds + self.warm_rounds + 6 * len(self.clients)
 
 
 class _Client(Protocol):
@@ -83,7 +85,7 @@ async def measure(place: Place, extent: Extent, doing: Callable[[str], None]) ->
         *await _catalog(place, extent, doing),
         *await measure_verbs(place, extent.rounds, doing),
         await measure_warm(place, extent.warm_rounds, doing),
-        *[await _lives(place, clients, extent, doing) for clients in extent.clients],
+        *[row for clients in extent.clients for row in await _lives(place, clients, extent, doing)],
     ]
 
 
@@ -145,19 +147,22 @@ async def _verb_by_verb(client: _Client, series: list[Series]) -> None:
             await getattr(client, verb)()
 
 
-async def _lives(place: Place, clients: int, extent: Extent, doing: Callable[[str], None]) -> Row:
+async def _lives(
+    place: Place, clients: int, extent: Extent, doing: Callable[[str], None]
+) -> list[Row]:
     """Measure whole lives, by so many clients at a time; each way twice, by turns."""
     name = f"whole life, {clients} client{'s' if clients > 1 else ''}"
-    broker, raw = Series(), Series()
-    for connected, series in (
-        (BrokerClient.connected, broker),
-        (RawClient.connected, raw),
-        (RawClient.connected, raw),
-        (BrokerClient.connected, broker),
-    ):
-        doing(f"{name}: {'broker' if series is broker else 'raw'}")
-        await _all_live([await connected(place) for _ in range(clients)], series, extent)
-    return Row(name, broker, raw, paced=True)
+    kinds = (BrokerClient, RawClient, RecordingClient)
+    series = {kind: Series() for kind in kinds}
+    for kind in (*kinds, *reversed(kinds)):
+        doing(f"{name}: {kind.__name__}")
+        at_work = [await kind.connected(place) for _ in range(clients)]
+        await _all_live(at_work, series[kind], extent)
+    broker, raw, recorded = (series[kind] for kind in kinds)
+    return [
+        Row(name, broker, raw, paced=True),
+        Row(f"{name}, {BESIDE_RECORDED}", broker, recorded, paced=True),
+    ]
 
 
 async def _all_live(clients: Sequence[_Client], series: Series, extent: Extent) -> None:

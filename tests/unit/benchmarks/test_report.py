@@ -7,7 +7,7 @@ import json
 import pytest
 from rich.console import Console
 
-from benchmarks.report import Report
+from benchmarks.report import BESIDE_RECORDED, Report
 from benchmarks.scale import Memory
 from benchmarks.series import Row, Series
 
@@ -154,3 +154,17 @@ def test_memory_is_judged_at_the_end() -> None:
     for megabytes, verdict in ((149, "held"), (151, "MISSED")):
         memory = [Memory(0, 10**6), Memory(10_000, megabytes * 10**6)]
         assert f": {verdict}, 1 MiB after 0, " in Report(MACHINE, [], memory).verdicts()[0]
+
+
+def test_lives_are_compared_with_bare_and_with_recorded_sql() -> None:
+    """What the records cost is told apart from what the broker costs beside them."""
+    broker, bare, recorded = (_series(900, 900, elapsed=time) for time in (2.0, 1.0, 1.8))
+    name = "whole life, 8 clients"
+    rows = [
+        Row(name, broker, bare, paced=True),
+        Row(f"{name}, {BESIDE_RECORDED}", broker, recorded, paced=True),
+    ]
+    assert Report(MACHINE, rows).verdicts() == [
+        "Lives a second with 8 clients, at least 0.8 of the bare SQL: MISSED, 0.50.",
+        "Lives a second with 8 clients, at least 0.8 of the same SQL with its records: held, 0.90.",
+    ]
