@@ -88,5 +88,5 @@ class ExpiryUpkeep:
         except BrokerError as exc:
             log.warning("expired sessions not ended", server=server, reason=exc.description)
             return
-        if ended:
-            log.info("expired sessions ended", server=server, count=ended)
+        for login, sessions in ended.items():
+            log.info("expired sessions ended", server=server, login=login, count=sessions)

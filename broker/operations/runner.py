@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from broker.service.ports import DatabaseSession, Servers, Store, Tags
 
 log = structlog.get_logger()
+
+TELL_EVERY = 60.0
+"""Seconds between two log lines that an operation is held up; there may be many operations."""
 
 
 class OperationRunner:
@@ -174,7 +179,7 @@ class OperationRunner:
                 steps = steps_of(work, catalog=self._catalog, tags=self._tags)
                 await self._run_steps(work, steps, lease, held_up)
             except LeaseLost:
-                log.warning("operation lost to another process", **context)
+                log.warning("operation lost: another process has it, or it was halted", **context)
                 raise
             except errors.BrokerError as reason:
                 log.warning("operation failed", **context, reason=reason.description)
@@ -186,7 +191,7 @@ class OperationRunner:
                 await self._fail(work, failure, lease)
                 raise failure from exc
             if not await self._succeeded(work, lease):
-                log.warning("operation lost to another process", **context)
+                log.warning("operation lost: another process has it, or it was halted", **context)
                 raise LeaseLost
         log.info("operation succeeded", **context)
         return operation.succeeded()
@@ -256,6 +261,7 @@ class OperationRunner:
 
         engine = self._servers.engine(work.instance.server)
         began = time.monotonic()
+        telling = _Telling(work)
         limit = self._retry_for if held_up is None else self._go_on_for
         for attempt, pause in enumerate(pauses(limit)):
             lease.check()
@@ -273,11 +279,7 @@ class OperationRunner:
                     held_up.set()
                     with suppress(errors.BrokerError):
                         await self._store.describe(work.operation, exc.description)
-                log.info(
-                    "operation will be tried again",
-                    operation=str(work.operation.id),
-                    reason=exc.description,
-                )
+                telling.tell(attempt + 1, waited, exc)
                 await asyncio.sleep(pause)
             else:
                 return
@@ -298,6 +300,38 @@ class OperationRunner:
             await state.instance(work.instance.key)
             if await state.finish_operation(work.operation.failed(reason)):
                 await record_failure(state, work, withdrawn=withdrawn)
+
+
+@dataclass(slots=True)
+class _Telling:
+    """Tells the log that an operation is held up, now and then.
+
+    Attributes:
+        work: The operation.
+        last: How many seconds it had waited when that was last told.
+    """
+
+    work: Work
+    last: float = -math.inf
+
+    def tell(self, attempts: int, waited: float, reason: errors.BrokerError) -> None:
+        """Tell it if it was not told a short while ago.
+
+        Args:
+            attempts: How often it was tried.
+            waited: Seconds since the first time.
+            reason: Why it did not succeed.
+        """
+        if waited - self.last < TELL_EVERY:
+            return
+        self.last = waited
+        log.info(
+            "operation will be tried again",
+            **self.work.operation.log_fields,
+            server=self.work.instance.server,
+            attempts=attempts,
+            reason=reason.description,
+        )
 
 
 def _recorded_failure(operation: Operation) -> errors.BrokerError:

@@ -153,10 +153,10 @@ class PostgresEngine:
 
         return await self._repeated(Activity("list databases and roles"), take)
 
-    async def end_expired_sessions(self) -> int:
-        """Disconnect the logins whose ``VALID UNTIL`` has passed; return how many sessions."""
+    async def end_expired_sessions(self) -> dict[str, int]:
+        """Disconnect the logins whose ``VALID UNTIL`` has passed; return how many of each."""
 
-        async def end() -> int:
+        async def end() -> dict[str, int]:
             async with self._connections.maintenance() as connection:
                 return await sessions.end_expired(connection)
 

@@ -34,11 +34,12 @@ where a tenant can grant its own login to them.
 """
 
 END_EXPIRED = SQL("""
-SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(a.pid))
+SELECT r.rolname::pg_catalog.text, pg_catalog.count(pg_catalog.pg_terminate_backend(a.pid))
 FROM pg_catalog.pg_stat_activity AS a
 JOIN pg_catalog.pg_roles AS r ON r.oid = a.usesysid
 WHERE r.rolvaliduntil < pg_catalog.clock_timestamp()
 AND pg_catalog.shobj_description(r.oid, 'pg_authid') LIKE 'pgbroker:%'
+GROUP BY 1 ORDER BY 1
 """)
 """Disconnect the broker's logins whose passwords are accepted no more."""
 

@@ -83,14 +83,13 @@ async def end_everybody(hold: Hold) -> None:
     await end_until_gone(hold, retention_statements.end_in_database(hold.database))
 
 
-async def end_expired(connection: AsyncConnection) -> int:
+async def end_expired(connection: AsyncConnection) -> dict[str, int]:
     """Disconnect logins of the broker's whose ``VALID UNTIL`` has passed, by the server's clock.
 
     Returns:
-        How many sessions there were; they end in a moment.
+        How many sessions each of them had; they end in a moment.
     """
-    row = await (await run(connection, sql.END_EXPIRED)).fetchone()
-    return 0 if row is None else int(row[0])
+    return dict(await (await run(connection, sql.END_EXPIRED)).fetchall())
 
 
 async def insist(

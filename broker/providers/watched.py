@@ -92,7 +92,7 @@ class WatchedEngine:
         async with self._watched():
             return await self._engine.inventory()
 
-    async def end_expired_sessions(self) -> int:
+    async def end_expired_sessions(self) -> dict[str, int]:
         """Disconnect expired logins, see ``Engine.end_expired_sessions``.
 
         Raises:

@@ -161,5 +161,5 @@ class Engine(Protocol):
     async def inventory(self) -> Inventory:
         """List what the server holds of the broker's, without a lock."""
 
-    async def end_expired_sessions(self) -> int:
+    async def end_expired_sessions(self) -> dict[str, int]:
         """Disconnect the logins whose ``VALID UNTIL`` has passed; return how many sessions."""
