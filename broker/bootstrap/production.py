@@ -8,7 +8,6 @@ import structlog
 
 from broker import __version__
 from broker.bootstrap.assembly import assemble
-from broker.bootstrap.causes import cause_of
 from broker.bootstrap.server import listen, serve
 from broker.domain.errors import StateUnavailable
 
@@ -36,7 +35,7 @@ async def run(settings: Settings) -> None:
             log.warning(
                 "started without its state database",
                 reason=exc.description,
-                cause=cause_of(exc),
+                cause=exc.cause,
             )
         await serve(
             assembly.app,

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from broker.bootstrap.fleet import admin_login
 from broker.domain.errors import BrokerError, NotFound
-from broker.postgres.prepare import Finding, check, prepare_for
+from broker.postgres.prepare import Finding, Prepared, check, prepare_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +53,7 @@ async def _check(server: ServerSettings, login: AdminLogin | None = None) -> Rep
         unreachable = Finding(
             subject="connection",
             severity="error",
-            message=exc.description,
+            message=exc.description if exc.cause is None else f"{exc.description} ({exc.cause})",
             remedy="Check its admin_dsn, and whether the server runs.",
         )
         return Report(server.name, (unreachable,))
@@ -81,7 +81,7 @@ async def log_findings(servers: Sequence[ServerSettings], records: AdminPassword
 
 async def prepare_server(
     servers: Sequence[ServerSettings], name: str, *, superuser_dsn: str
-) -> None:
+) -> Prepared:
     """Prepare one server with the role, password and database its ``admin_dsn`` names.
 
     Args:
@@ -89,12 +89,16 @@ async def prepare_server(
         name: Which of them.
         superuser_dsn: libpq connection string of a superuser of that server.
 
+    Returns:
+        What was there before.
+
     Raises:
         NotFound: There is no server of that name.
-        BrokerError: The server cannot be reached, or would not be fenced.
+        BrokerError: The server cannot be reached, would not be fenced, or is another one than the
+            broker's connection string leads to.
     """
     server = find_server(servers, name)
-    await prepare_for(server.admin_dsn.reveal(), superuser_dsn=superuser_dsn)
+    return await prepare_for(server.admin_dsn.reveal(), superuser_dsn=superuser_dsn)
 
 
 def find_server(servers: Sequence[ServerSettings], name: str) -> ServerSettings:

@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
-from rich.console import Console
 
-from broker.cli.terminal import explained, out, run
+from broker.cli.terminal import explained, out, run, show
 
 if TYPE_CHECKING:
     from broker.config import Settings
 
 app = typer.Typer(help="Service instances, beside what platforms do.", no_args_is_help=True)
-
-_WIDEST = 1000
 
 _Deletion = Annotated[
     UUID,
@@ -37,9 +34,7 @@ def deleted(*, as_json: _AsJson = False) -> None:
         documents = [instances.deleted_document(one, settings.catalog) for one in found]
         typer.echo(json.dumps(documents, indent=2))
     elif found:
-        # As wide as it is: ids are there to be copied, and must not be broken or cut.
-        table = instances.deleted_table(found, settings.catalog)
-        Console(width=_WIDEST).print(table)
+        show(instances.deleted_table(found, settings.catalog))
     else:
         out.print("Nothing is kept: no deleted instance was of a plan with deleted_retention.")
 
@@ -92,6 +87,10 @@ def purge(
 
     settings = _settings()
     if not yes:
+        kept = run(instances.deleted_instances(settings))
+        chosen = [one for one in kept if one.id in deletions]
+        if chosen:
+            show(instances.deleted_table(chosen, settings.catalog))
         typer.confirm(
             f"Drop the data of {len(deletions)} deleted instance(s) for good?", abort=True
         )

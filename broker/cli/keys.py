@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.cli.terminal import explained, out, run
+from broker.cli.terminal import explained, out, run, show
 
 if TYPE_CHECKING:
     from broker.config import Settings
@@ -25,7 +25,7 @@ def keys_list(
     if json:
         out.print_json(json_format.dumps(rows))
     else:
-        out.print(keys.table_of(rows))
+        show(keys.table_of(rows))
 
 
 @app.command("rotate")

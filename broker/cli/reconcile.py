@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.cli.terminal import err, explained, out, run
+from broker.cli.terminal import err, explained, out, run, show
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -118,7 +118,7 @@ def _print_reports(reports: list["ServerReport"]) -> None:
                 f"[green]{done}[/]" if drift.resolved else f"[yellow]{kind.treatment.value}[/]",
             )
     if table.row_count:
-        out.print(table)
+        show(table)
     for report in reports:
         skipped, found = len(report.skipped), len(report.drift)
         out.print(
@@ -161,7 +161,7 @@ def _print_recovery(report: "RecoveryReport") -> None:
             one.outcome.value,
         )
     if table.row_count:
-        out.print(table)
+        show(table)
     recovered = sum(one.outcome in {"recovered", "kept", "unfinished"} for one in report.found)
     out.print(f"{recovered} of {len(report.found)} instances and bindings recovered.")
     _print_left_out(dict(report.unreadable))

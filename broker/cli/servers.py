@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.cli.terminal import explained, out, run
+from broker.cli.terminal import explained, out, run, show
 
 if TYPE_CHECKING:
     from broker.config import Settings
@@ -28,7 +28,7 @@ def servers_list(as_json: AsJson = False) -> None:
     if as_json:
         out.print_json(json.dumps(survey_data(surveys)))
     else:
-        out.print(survey_table(surveys))
+        show(survey_table(surveys))
 
 
 @app.command("cordon")
@@ -63,7 +63,7 @@ def servers_drain_plan(name: Name, as_json: AsJson = False) -> None:
         out.print_json(json.dumps(drain_data(drain)))
     else:
         if drain.moves:
-            out.print(drain_table(drain))
+            show(drain_table(drain))
         out.print(drain_summary(drain), highlight=False)
     if not drain.fits:
         raise typer.Exit(1)
@@ -99,7 +99,7 @@ def servers_check(
 
     with explained():
         reports = run(check_all(load_servers(file)))
-    out.print(findings_table(reports))
+    show(findings_table(reports))
     if any(report.unfit for report in reports):
         raise typer.Exit(1)
 
@@ -120,7 +120,13 @@ def servers_prepare(
 
     with explained():
         superuser_dsn = superuser_dsn_file.read().strip()
-        run(prepare_server(load_servers(file), name, superuser_dsn=superuser_dsn))
+        prepared = run(prepare_server(load_servers(file), name, superuser_dsn=superuser_dsn))
+    if prepared.role_existed:
+        out.print(
+            f"The role {prepared.role} was there already; its password is the one of admin_dsn "
+            "now, wherever else it is used.",
+            highlight=False,
+        )
     out.print(f"The server {name} is prepared; now run: pgbroker servers check", highlight=False)
 
 

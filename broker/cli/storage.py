@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from broker.cli.terminal import explained, out, run
+from broker.cli.terminal import explained, out, run, show
 
 if TYPE_CHECKING:
     from broker.config import Settings
@@ -49,10 +49,11 @@ def storage_allow(
     from broker.bootstrap import storage  # noqa: PLC0415
 
     until = run(storage.allowed(_settings(), platform, instance, duration=timedelta(hours=hours)))
-    out.print(
-        f"{instance} may write until {until:%Y-%m-%d %H:%M} UTC, whatever it occupies.",
-        highlight=False,
-    )
+    if hours:
+        told = f"{instance} may write until {until:%Y-%m-%d %H:%M} UTC, whatever it occupies."
+    else:
+        told = f"The leave of {instance} to write over its limit is taken back."
+    out.print(told, highlight=False)
 
 
 def _settings() -> "Settings":
@@ -71,4 +72,4 @@ def _show(work: Coroutine[object, object, list[dict[str, Any]]], *, as_json: boo
     if as_json:
         out.print_json(json_format.dumps(rows))
     else:
-        out.print(table_of(rows))
+        show(table_of(rows))

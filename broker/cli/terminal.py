@@ -1,4 +1,4 @@
-"""What all commands share: where they print, and how a failure becomes a message."""
+"""What all commands share: where they print, tables, and how a failure becomes a message."""
 
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -7,11 +7,16 @@ from typing import TypeVar
 import typer
 import uvloop
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
 
 _T = TypeVar("_T")
 
 out = Console()
 err = Console(stderr=True)
+
+_WIDEST = 10_000
+"""Columns of a pipe or a file."""
 
 
 def run(work: Coroutine[object, object, _T], *, loop: Callable[..., _T] = uvloop.run) -> _T:
@@ -28,7 +33,6 @@ def run(work: Coroutine[object, object, _T], *, loop: Callable[..., _T] = uvloop
 @contextmanager
 def explained() -> Iterator[None]:
     """Turn what an operator can mend into a message and an exit status of 1."""
-    from broker.bootstrap.causes import cause_of  # noqa: PLC0415
     from broker.bootstrap.server import AddressUnavailable  # noqa: PLC0415
     from broker.config import ConfigurationError  # noqa: PLC0415
     from broker.domain.errors import BrokerError, StateUnavailable  # noqa: PLC0415
@@ -38,9 +42,35 @@ def explained() -> Iterator[None]:
         yield
     except (AddressUnavailable, BrokerError, ConfigurationError, EmbeddedPostgresError) as exc:
         err.print(str(exc), style="red", highlight=False, markup=False, soft_wrap=True)
-        cause = cause_of(exc) if isinstance(exc, StateUnavailable) else None
+        cause = exc.cause if isinstance(exc, BrokerError) else None
         if cause is not None:
             # The user of a platform is told to try again; whoever sits here can mend it.
-            hint = f"PGBROKER_STATE_DSN leads to: {cause}"
+            where = "PGBROKER_STATE_DSN leads to" if isinstance(exc, StateUnavailable) else "Cause"
+            hint = f"{where}: {cause}"
             err.print(hint, highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(1) from exc
+
+
+def show(table: Table) -> None:
+    """Print a table so that nothing in it is cut: ids and commands are there to be copied.
+
+    A row is a line. On a terminal that is too narrow for that, it is a paragraph with a line for
+    each cell.
+    """
+    wide = Console(width=_WIDEST, highlight=False)
+    width = Measurement.get(wide, wide.options, table).maximum
+    if out.is_terminal and width > out.width:
+        _show_expanded(table)
+    else:
+        wide.print(table, crop=False)
+
+
+def _show_expanded(table: Table) -> None:
+    headings = [str(column.header) for column in table.columns]
+    longest = max(map(len, headings))
+    for row in zip(*(column.cells for column in table.columns), strict=True):
+        for heading, cell in zip(headings, row, strict=True):
+            if str(cell):
+                name = f"{heading:<{longest}} "
+                out.print(name, cell, sep="", highlight=False, soft_wrap=True)
+        out.print()

@@ -76,9 +76,12 @@ def plan_moves(
         if plan is None:
             moves.append(Move(resident, None, "Its plan is no longer in the catalog."))
             continue
+        if not pools.get(plan.pool):
+            moves.append(Move(resident, None, f"No other server is in the pool {plan.pool!r}."))
+            continue
         candidates = [
             replace(candidate, use=candidate.use + use.get(candidate.name, Use()))
-            for candidate in pools.get(plan.pool, ())
+            for candidate in pools[plan.pool]
         ]
         try:
             target = choose(candidates, plan, resident.demand)

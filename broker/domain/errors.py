@@ -58,6 +58,17 @@ class BrokerError(Exception):
         self.update_repeatable = update_repeatable
         super().__init__(self.description)
 
+    @property
+    def cause(self) -> str | None:
+        """The words of the driver or library behind it, on one line, for the operator alone.
+
+        They name hosts, roles and databases; none carries a password.
+        """
+        cause = self.__cause__
+        driver = getattr(cause, "orig", None) or cause
+        primary = getattr(getattr(driver, "diag", None), "message_primary", None)
+        return " ".join(str(primary or driver or "").split()) or None
+
 
 class InvalidRequest(BrokerError):
     """The request is malformed or lacks mandatory data."""

@@ -15,6 +15,7 @@ import psycopg
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import class_row
+from psycopg.sql import SQL
 
 from broker.domain.credentials import scram_sha_256_verifier
 from broker.domain.errors import InvalidRequest, PermanentFailure, ServerUnavailable
@@ -25,24 +26,44 @@ from broker.postgres.errors import is_lost
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
     from psycopg import AsyncConnection
-    from psycopg.sql import SQL, Composed
+    from psycopg.sql import Composed
 
-__all__ = ["Finding", "check", "prepare", "prepare_for"]
+__all__ = ["Finding", "Prepared", "check", "prepare", "prepare_for"]
+
+_EVERYBODYS = ("postgres", "template0", "template1")
+"""Databases that others connect to, or that new ones are made from."""
+
+_STARTED = SQL("SELECT pg_catalog.pg_postmaster_start_time()")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What was there before a server was prepared.
+
+    Attributes:
+        role: The broker's own role.
+        role_existed: It existed, maybe with another password.
+    """
+
+    role: str
+    role_existed: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Existing:
     role_exists: bool
     role_is_superuser: bool
+    role_is_ours: bool
     database_exists: bool
     open_databases: list[str]
 
 
 async def prepare(
     superuser_dsn: str, *, role: str, password: str, maintenance_database: str
-) -> None:
+) -> Prepared:
     """Make a server fit for tenants; running it again changes nothing but the password.
 
     Args:
@@ -51,16 +72,26 @@ async def prepare(
         password: Its password, ASCII. Only a SCRAM verifier of it reaches the server.
         maintenance_database: The broker's private database, created if it is missing.
 
+    Returns:
+        What was there before.
+
     Raises:
-        InvalidRequest: ``role`` names a superuser, which the broker must not be.
+        InvalidRequest: ``role`` names a superuser, which the broker must not be, or the one that
+            ``superuser_dsn`` names; or the database is one that everybody uses.
         ServerUnavailable: There is no connection to be had with ``superuser_dsn``.
         PermanentFailure: The server refused; the message has its own words, for the superuser.
 
     See the PostgreSQL manual, "Role Attributes", "Template Databases" and "GRANT".
     """
+    if maintenance_database in _EVERYBODYS:
+        raise InvalidRequest(
+            f"The broker needs a database of its own, not {maintenance_database!r}, which others "
+            "connect to. Put another name into its connection string, for example .../pgbroker; "
+            "it is made if it is not there. Nothing has been changed."
+        )
     verifier = scram_sha_256_verifier(password, salt=secrets.token_bytes(16))
     try:
-        await _prepare(superuser_dsn, role, verifier, maintenance_database)
+        return await _prepare(superuser_dsn, role, verifier, maintenance_database)
     except psycopg.Error as exc:
         if is_lost(exc):
             raise ServerUnavailable(
@@ -73,17 +104,21 @@ async def prepare(
         ) from exc
 
 
-async def prepare_for(admin_dsn: str, *, superuser_dsn: str) -> None:
+async def prepare_for(admin_dsn: str, *, superuser_dsn: str) -> Prepared:
     """Make a server fit for the role, password and database of the broker's own connection string.
 
     Args:
         admin_dsn: How the broker will connect: libpq connection string.
         superuser_dsn: libpq connection string of a superuser of the same server.
 
+    Returns:
+        What was there before.
+
     Raises:
-        InvalidRequest: ``admin_dsn`` leaves out what has to be made, or names a superuser.
+        InvalidRequest: ``admin_dsn`` leaves out what has to be made, names what cannot be the
+            broker's own, or leads to another server than ``superuser_dsn``.
         ServerUnavailable: There is no connection to be had with ``superuser_dsn``.
-        PermanentFailure: The server refused.
+        PermanentFailure: The server refused, or the broker cannot connect even now.
     """
     ours = conninfo_to_dict(admin_dsn)
     missing = [name for name in ("user", "password", "dbname") if not ours.get(name)]
@@ -92,15 +127,50 @@ async def prepare_for(admin_dsn: str, *, superuser_dsn: str) -> None:
             f"The admin DSN has no {', '.join(missing)}; put the role, the password and the "
             "database that shall be made for the broker into it."
         )
-    await prepare(
+    role, database = str(ours["user"]), str(ours["dbname"])
+    with suppress(psycopg.OperationalError):  # Of course, if it has not been prepared yet.
+        if await _started(admin_dsn) != await _started(superuser_dsn):
+            raise InvalidRequest(
+                "The superuser's connection string leads to another server than the broker's. "
+                "Nothing has been changed."
+            )
+    prepared = await prepare(
         superuser_dsn,
-        role=str(ours["user"]),
+        role=role,
         password=str(ours["password"]),
-        maintenance_database=str(ours["dbname"]),
+        maintenance_database=database,
     )
+    made = f"the role {role!r} and the database {database!r}"
+    try:
+        same = await _started(admin_dsn) == await _started(superuser_dsn)
+    except psycopg.OperationalError as exc:
+        raise PermanentFailure(
+            f"On the server of the superuser, {made} are ready, but the broker's own connection "
+            "string does not lead in. Check that it is the same server, and that server's "
+            "pg_hba.conf; then prepare it again."
+        ) from exc
+    if not same:
+        raise InvalidRequest(
+            "The superuser's connection string leads to another server than the broker's. There, "
+            f"{made} have been made and defaults of PUBLIC closed: drop both if you do not want "
+            "them, and prepare the server again with its own superuser."
+        )
+    return prepared
 
 
-async def _prepare(superuser_dsn: str, role: str, verifier: str, maintenance_database: str) -> None:
+async def _started(dsn: str) -> datetime:
+    """Return when a server was started: to the microsecond, so it tells servers apart."""
+    async with await connect_once(dsn) as connection:
+        row = await (await connection.execute(_STARTED)).fetchone()
+    if row is None:
+        raise AssertionError("a SELECT without FROM returns one row")
+    started: datetime = row[0]
+    return started
+
+
+async def _prepare(
+    superuser_dsn: str, role: str, verifier: str, maintenance_database: str
+) -> Prepared:
     async with await connect_once(
         superuser_dsn, statement_timeout=MAINTENANCE_STATEMENT_TIMEOUT
     ) as connection:
@@ -116,6 +186,11 @@ async def _prepare(superuser_dsn: str, role: str, verifier: str, maintenance_dat
             raise InvalidRequest(
                 f"The role {role!r} is a superuser. Choose a role of the broker's own: it must "
                 "not be one, because tenants would then be one mistake away from the server."
+            )
+        if existing.role_is_ours:
+            raise InvalidRequest(
+                f"The superuser's connection string is that of the role {role!r}, which is the "
+                "broker's own. Give one of a superuser. Nothing has been changed."
             )
         await statements.run(
             connection,
@@ -134,6 +209,7 @@ async def _prepare(superuser_dsn: str, role: str, verifier: str, maintenance_dat
     if modernise:
         async with await connect_once(superuser_dsn, dbname=maintenance_database) as connection:
             await statements.run(connection, *server_statements.MODERN_PUBLIC_SCHEMA)
+    return Prepared(role, existing.role_exists)
 
 
 async def _run_permitted(connection: AsyncConnection, optional: Iterable[SQL | Composed]) -> None:

@@ -43,6 +43,7 @@ SELECT
     EXISTS (
         SELECT FROM pg_catalog.pg_roles WHERE rolname = %(role)s AND rolsuper
     ) AS role_is_superuser,
+    CURRENT_USER = %(role)s AS role_is_ours,
     EXISTS (
         SELECT FROM pg_catalog.pg_database WHERE datname = %(database)s
     ) AS database_exists,

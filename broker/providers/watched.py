@@ -119,7 +119,7 @@ class WatchedEngine:
         try:
             self.last_vitals = await self._engine.vitals()
         except BrokerError as exc:
-            self._note(reachable=False, reason=exc.description)
+            self._note(reachable=False, reason=exc)
         else:
             self._note(reachable=True)
 
@@ -135,12 +135,18 @@ class WatchedEngine:
         try:
             yield
         except ServerUnavailable as exc:
-            self._note(reachable=False, reason=exc.description)
+            self._note(reachable=False, reason=exc)
             raise
 
-    def _note(self, *, reachable: bool, reason: str = "") -> None:
+    def _note(self, *, reachable: bool, reason: BrokerError | None = None) -> None:
         if reachable and not self.reachable:
             log.info("server answers again", server=self._server)
-        elif self.reachable and not reachable:
-            log.warning("server does not answer", server=self._server, reason=reason)
+        elif self.reachable and reason is not None:
+            log.warning(
+                "server does not answer",
+                server=self._server,
+                reason=reason.description,
+                # A wrong password, a missing database and a dead network need different people.
+                cause=reason.cause,
+            )
         self.reachable = reachable

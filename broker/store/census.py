@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import bindparam, select, true
+from sqlalchemy import bindparam, func, select, true
 
 from broker.store import rows
 from broker.store import statements as sql
@@ -30,6 +30,9 @@ _PAGE = (
 )
 
 _HOLDS = select(true()).where(instances.c.database == bindparam("key_database"))
+_KINDS = select(
+    instances.c.platform, instances.c.service_id, instances.c.plan_id, func.count().label("total")
+).group_by(instances.c.platform, instances.c.service_id, instances.c.plan_id)
 _INSTANCE_OF = select(instances).where(
     instances.c.server == bindparam("key_server"),
     instances.c.database == bindparam("key_database"),
@@ -79,6 +82,11 @@ class Census:
     async def holds(self, database: str) -> bool:
         """Tell whether an instance has a database of that name, whatever its server is called."""
         return (await self._execute(_HOLDS, {"key_database": database})).first() is not None
+
+    async def kinds(self) -> dict[tuple[str, str, str], int]:
+        """Count the instances, by platform, offering and plan."""
+        found = await self._execute(_KINDS)
+        return {(row.platform, row.service_id, row.plan_id): row.total for row in found}
 
     async def instance_of(self, server: str, database: str) -> Instance | None:
         """Read the instance that has a database; ``None`` when none has it."""

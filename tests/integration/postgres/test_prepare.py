@@ -159,6 +159,58 @@ async def test_preparing_for_a_connection_string(postgres: PostgresServer, role:
     assert [f for f in await check(dsn) if f.severity == "error"] == []
 
 
+@pytest.mark.parametrize("database", ["postgres", "template1"])
+async def test_a_database_that_others_use_is_not_the_brokers(
+    postgres: PostgresServer, role: str, database: str
+) -> None:
+    """It would be closed to everybody, the broker included; so nothing is changed at all."""
+    with pytest.raises(InvalidRequest, match=f"of its own, not '{database}'"):
+        await prepare_for(
+            postgres.dsn(role, "chosen", database), superuser_dsn=postgres.superuser_dsn()
+        )
+    async with await AsyncConnection.connect(postgres.superuser_dsn()) as session:
+        assert not await rows(session, "SELECT FROM pg_roles WHERE rolname = %s", role)
+
+
+async def test_the_brokers_role_does_not_prepare_its_own_server(postgres: PostgresServer) -> None:
+    """A superuser's connection string is asked for, and not the broker's own once more."""
+    dsn = postgres.broker_dsn()
+    with pytest.raises(InvalidRequest, match="which is the broker's own"):
+        await prepare_for(dsn, superuser_dsn=dsn)
+
+
+async def test_a_role_that_was_there_is_told(postgres: PostgresServer, role: str) -> None:
+    """Its password has changed, which may concern somebody else."""
+    dsn, superuser_dsn = postgres.dsn(role, "chosen", role), postgres.superuser_dsn()
+    assert not (await prepare_for(dsn, superuser_dsn=superuser_dsn)).role_existed
+    assert (await prepare_for(dsn, superuser_dsn=superuser_dsn)).role_existed
+
+
+async def test_another_server_than_the_brokers_is_noticed(
+    postgres: PostgresServer, servers: Path, role: str
+) -> None:
+    """Before anything is changed where the broker can connect already, afterwards elsewhere."""
+    async with embedded_postgres(servers / "another") as another:
+        with pytest.raises(InvalidRequest, match="another server.*Nothing has been changed"):
+            await prepare_for(postgres.broker_dsn(), superuser_dsn=another.superuser_dsn())
+        async with await AsyncConnection.connect(another.superuser_dsn()) as session:
+            assert not await rows(session, "SELECT FROM pg_roles WHERE rolname = 'pgbroker'")
+        with pytest.raises(PermanentFailure, match="does not lead in") as refusal:
+            await prepare_for(
+                postgres.dsn(role, "chosen", role), superuser_dsn=another.superuser_dsn()
+            )
+        assert role in refusal.value.description
+        assert "chosen" not in f"{refusal.value.description}{refusal.value.cause}"
+
+
+async def test_the_check_says_why_it_cannot_connect(postgres: PostgresServer) -> None:
+    """A wrong password is not a dead network: the server's own words are there to be read."""
+    with pytest.raises(ServerUnavailable) as refused:
+        await check(postgres.dsn("pgbroker", "wrong", "pgbroker"))
+    assert "pgbroker" in (refused.value.cause or "")
+    assert "authentication" in (refused.value.cause or "")
+
+
 async def test_a_server_without_an_encoding_is_prepared_like_any_other(
     postgres: PostgresServer, superuser: Session, role: str
 ) -> None:

@@ -46,5 +46,5 @@ def test_a_plan_that_is_gone_and_a_pool_that_is_gone_say_so() -> None:
     )
     reasons = {move.resident.instance.key.instance_id: move.reason for move in moves}
     assert "no longer in the catalog" in (reasons["a"] or "")
-    assert "has no servers" in (reasons["b"] or "")
+    assert reasons["b"] == "No other server is in the pool 'elsewhere'."
     assert reasons["c"] is None
