@@ -61,10 +61,16 @@ def create_app(
     app.state.broker = broker
     app.state.catalog = catalog
     app.state.check_ready = check_ready
+    app.state.request_times = request_times = metrics.RequestTimes()
     app.include_router(health.router)
     app.include_router(metrics.router)
     app.include_router(routes.router)
     errors.install(app, ROUTES)
     app.add_middleware(CatalogShortcut, document=catalog)
-    app.add_middleware(Gate, authenticator=authenticator, max_body_bytes=max_body_bytes)
+    app.add_middleware(
+        Gate,
+        authenticator=authenticator,
+        max_body_bytes=max_body_bytes,
+        observe=request_times.observe,
+    )
     return app

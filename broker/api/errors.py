@@ -70,24 +70,28 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     """
 
     @app.exception_handler(errors.BrokerError)
-    async def broker_error(_request: Request, error: errors.BrokerError) -> JSONResponse:
+    async def broker_error(request: Request, error: errors.BrokerError) -> JSONResponse:
+        request.state.reason = error.description  # for the log
         return error_response(error)
 
     @app.exception_handler(RequestValidationError)
-    async def validation_error(_request: Request, error: RequestValidationError) -> JSONResponse:
+    async def validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
+        request.state.reason = _describe(error)
         # Not 422, the framework's own choice: that has other meanings in this protocol.
-        return plain_error(400, _describe(error))
+        return plain_error(400, request.state.reason)
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
+        description, headers = error.detail, error.headers
         match error.status_code:
             case HTTPStatus.NOT_FOUND:
-                return plain_error(404, "There is no such path; the API begins at /v2/.")
+                description = "There is no such path; the API begins at /v2/."
             case HTTPStatus.METHOD_NOT_ALLOWED:
                 allowed = ", ".join(sorted(_methods(routes, request)))
                 description = f"{request.method} is not possible here, only: {allowed}."
-                return plain_error(405, description, {"Allow": allowed})
-        return plain_error(error.status_code, error.detail, error.headers)
+                headers = {"Allow": allowed}
+        request.state.reason = description
+        return plain_error(error.status_code, description, headers)
 
 
 def _methods(routes: Sequence[BaseRoute], request: Request) -> set[str]:

@@ -8,6 +8,7 @@ everything.
 from __future__ import annotations
 
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 from uuid import uuid4
@@ -20,7 +21,7 @@ from broker.api.errors import error_response, plain_error
 from broker.domain.errors import BrokerError
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Callable, MutableMapping
     from typing import Any
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -36,17 +37,26 @@ PUBLIC = frozenset({"/healthz", "/readyz", "/metrics"})
 class Gate:
     """Wraps the application; see the module."""
 
-    def __init__(self, app: ASGIApp, *, authenticator: Authenticator, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        authenticator: Authenticator,
+        max_body_bytes: int,
+        observe: Callable[[str, int, float], None],
+    ) -> None:
         """Stand in front of an application.
 
         Args:
             app: The routes.
             authenticator: Knows the platforms.
             max_body_bytes: The largest body that is read.
+            observe: Told of each request: method, status, and how many seconds it took.
         """
         self._app = app
         self._authenticator = authenticator
         self._max_body_bytes = max_body_bytes
+        self.observe = observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one HTTP request; everything else (lifespan) goes straight through."""
@@ -92,10 +102,10 @@ class _Exchange:
     """One request and its response."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
-        state: MutableMapping[str, Any] = scope.setdefault("state", {})
+        self._state: MutableMapping[str, Any] = scope.setdefault("state", {})
         given = wire.request_identity(wire.single(scope["headers"], wire.REQUEST_IDENTITY))
         self.request_id = given or str(uuid4())
-        state["request_id"] = self.request_id
+        self._state["request_id"] = self.request_id
         self.scope = scope
         self.status = 0
         self._send = send
@@ -107,6 +117,7 @@ class _Exchange:
             gate.admit(self.scope)
             await gate.forward(self.scope, receive, self.send)
         except BrokerError as refusal:
+            self._state["reason"] = refusal.description
             await self._refuse(error_response(refusal))
         except limits.HeadTooLarge:
             await self._refuse_unread(431, "The request's headers or URL are too large.", receive)
@@ -127,7 +138,9 @@ class _Exchange:
                     )
                 )
         finally:
-            self._log()
+            seconds = time.perf_counter() - self._started_at
+            gate.observe(self.scope["method"], self.status, seconds)
+            self._log(seconds)
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -153,23 +166,30 @@ class _Exchange:
                 message["more_body"] = True
             await self.send(message)
 
+        self._state["reason"] = description
         response = plain_error(status, description, {"Connection": "close"})
         await response(self.scope, _nothing, send_unended)
         await limits.discard_body(receive)
         await self.send({"type": "http.response.body"})
 
-    def _log(self) -> None:
-        method = self.scope["method"]
+    def _log(self, seconds: float) -> None:
+        method, refused = self.scope["method"], self.status >= HTTPStatus.BAD_REQUEST
         # A platform asks for the catalog and polls all day; changes are what one looks for.
-        write = log.debug if method == "GET" and self.status < 400 else log.info  # noqa: PLR2004
+        write = log.debug if method == "GET" and not refused else log.info
+        why = {}
+        if refused:
+            # What the client was told, and who that is, for a request that came without a name.
+            client = self.scope.get("client")
+            why = {"reason": self._state.get("reason"), "client": client[0] if client else None}
         write(
             "request",
             method=method,
             path=quote(self.scope["path"]),  # it may hold line ends and terminal sequences
             status=self.status,
-            milliseconds=round((time.perf_counter() - self._started_at) * 1000, 1),
-            platform=self.scope["state"].get("platform"),
+            milliseconds=round(seconds * 1000, 1),
+            platform=self._state.get("platform"),
             request=self.request_id,
+            **why,
         )
 
 

@@ -1,4 +1,7 @@
-"""Deleted instances for an operator: listed, put back, dropped for good; ``pgbroker instances``."""
+"""Instances for an operator, deleted ones above all: listed, put back, dropped for good.
+
+Belongs here: what ``pgbroker instances`` does and shows.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
+from rich.text import Text
 
 from broker.bootstrap.assembly import wire
+from broker.bootstrap.fleet import operated
 from broker.domain.deleted import Stage
 from broker.domain.errors import NotFound
 from broker.domain.names import retained_name
@@ -23,6 +28,21 @@ if TYPE_CHECKING:
     from broker.config import Settings
     from broker.domain.catalog import Catalog
     from broker.domain.deleted import DeletedInstance
+    from broker.domain.instance import Instance
+
+
+async def found_instances(settings: Settings, name: str | None) -> list[tuple[Instance, int]]:
+    """Return instances with how many bindings each has.
+
+    Args:
+        settings: The broker's.
+        name: Of a database or role, as PostgreSQL's log has it; ``None`` is all instances.
+
+    Raises:
+        StateUnavailable: The state database cannot be used.
+    """
+    async with operated(settings) as (_, store):
+        return await store.census.found(name)
 
 
 async def deleted_instances(settings: Settings) -> Sequence[DeletedInstance]:
@@ -61,6 +81,45 @@ async def purge_instance(settings: Settings, deletion: UUID) -> DeletedInstance:
         deleted = await _find(wiring, deletion)
         await wiring.purge.one(deleted)
     return deleted
+
+
+def instances_table(found: Sequence[tuple[Instance, int]], catalog: Catalog) -> Table:
+    """Return a table with a line for each instance."""
+    columns = ("instance", "platform", "place", "plan", "server", "database", "bindings", "status")
+    table = Table(*columns, box=None, pad_edge=False)
+    for instance, bindings in found:
+        document = instance_document(instance, bindings, catalog)
+        table.add_row(*(Text(str(document[column])) for column in ("instance_id", *columns[1:])))
+    return table
+
+
+def instance_document(instance: Instance, bindings: int, catalog: Catalog) -> dict[str, Any]:
+    """Return what programs get to know of an instance."""
+    plan = catalog.find_plan(instance.service_id, instance.plan_id)
+    return {
+        "platform": instance.key.platform,
+        "instance_id": instance.key.instance_id,
+        "name": instance.context.get("instance_name"),
+        "place": _place(instance),
+        "service_id": instance.service_id,
+        "plan_id": instance.plan_id,
+        "plan": plan.name if plan else f"{instance.plan_id} (gone)",
+        "server": instance.server,
+        "database": instance.database,
+        "owner": instance.owner,
+        "bindings": bindings,
+        "status": instance.status.value,
+        "storage": instance.storage.value,
+        "created_at": instance.created_at.isoformat(),
+    }
+
+
+def _place(instance: Instance) -> str:
+    """Return where on its platform an instance is, as the platform's people call it."""
+    context = instance.context
+    named = [context.get(name) for name in ("organization_name", "space_name", "namespace")]
+    guids = (instance.organization_guid, instance.space_guid)
+    return "/".join(str(part) for part in named if part) or "/".join(filter(None, guids))
 
 
 def deleted_table(deleted: Sequence[DeletedInstance], catalog: Catalog) -> Table:

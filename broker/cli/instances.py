@@ -23,6 +23,36 @@ _Deletion = Annotated[
 _AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
+@app.command("list")
+def list_instances(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="Of a database or a role, as PostgreSQL's log has it: only the instance it is of.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    as_json: _AsJson = False,
+) -> None:
+    """List the instances: whose they are, and where."""
+    from broker.bootstrap import instances  # noqa: PLC0415
+
+    settings = _settings()
+    found = run(instances.found_instances(settings, name))
+    if as_json:
+        documents = [instances.instance_document(*one, settings.catalog) for one in found]
+        typer.echo(json.dumps(documents, indent=2))
+    elif found:
+        show(instances.instances_table(found, settings.catalog))
+    elif name is None:
+        out.print("There are no instances.")
+    else:
+        _say(f"No instance has a database or role {name}; see `pgbroker instances deleted`, too.")
+    if name is not None and not found:
+        raise typer.Exit(1)
+
+
 @app.command("deleted")
 def deleted(*, as_json: _AsJson = False) -> None:
     """List the deleted instances whose data is kept, and until when."""

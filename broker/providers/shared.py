@@ -75,6 +75,10 @@ class SharedServers:
             and (with_away or self._engines[server.name].reachable)
         )
 
+    def reachable(self) -> dict[str, bool]:
+        """Return whether each server answered this process the last time, by name."""
+        return {name: engine.reachable for name, engine in self._engines.items()}
+
     def room(self, plan: Plan, occupancy: Occupancy) -> tuple[str, ...]:
         """Return the servers that could take one more database of a plan, and that answer.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import bindparam, func, select, true
+from sqlalchemy import Text, bindparam, exists, func, select, true
 
 from broker.store import rows
 from broker.store import statements as sql
-from broker.store.tables import instances
+from broker.store.tables import bindings, instances
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,6 +30,20 @@ _PAGE = (
 )
 
 _HOLDS = select(true()).where(instances.c.database == bindparam("key_database"))
+_its_bindings = (bindings.c.platform == instances.c.platform) & (
+    bindings.c.instance_id == instances.c.instance_id
+)
+_name = bindparam("name", type_=Text)
+_FOUND = (
+    select(instances, select(func.count()).where(_its_bindings).scalar_subquery().label("bindings"))
+    .where(
+        _name.is_(None)
+        | (instances.c.database == _name)
+        | (instances.c.owner == _name)
+        | exists().where(_its_bindings, bindings.c.login == _name)
+    )
+    .order_by(instances.c.platform, instances.c.instance_id)
+)
 _KINDS = select(
     instances.c.platform, instances.c.service_id, instances.c.plan_id, func.count().label("total")
 ).group_by(instances.c.platform, instances.c.service_id, instances.c.plan_id)
@@ -82,6 +96,15 @@ class Census:
     async def holds(self, database: str) -> bool:
         """Tell whether an instance has a database of that name, whatever its server is called."""
         return (await self._execute(_HOLDS, {"key_database": database})).first() is not None
+
+    async def found(self, name: str | None = None) -> list[tuple[Instance, int]]:
+        """Read instances with how many bindings each has, by platform and id.
+
+        Args:
+            name: Of a database, or of a role of one: only the instance that has it.
+        """
+        found = await self._execute(_FOUND, {"name": name})
+        return [(rows.to_instance(row), row.bindings) for row in found]
 
     async def kinds(self) -> dict[tuple[str, str, str], int]:
         """Count the instances, by platform, offering and plan."""

@@ -24,6 +24,7 @@ from broker.store.errors import (
     translated,
 )
 from broker.store.expiry import ExpiredBindings
+from broker.store.figures import FigureRecords
 from broker.store.keys import USED_KEYS, KeyRecords
 from broker.store.migrate import head
 from broker.store.recent import RecentOccupancy
@@ -62,6 +63,7 @@ class PostgresStore:
         storage: What databases occupy.
         warm: The records of the warm stock.
         census: Reads all there is.
+        figures: Counts what there is.
         drift: What the last look at each server has found.
         expired: The bindings whose credentials have ended.
         keys: What the encryption keys are used for.
@@ -84,6 +86,7 @@ class PostgresStore:
         self.storage = StorageRecords(self._execute)
         self.warm = WarmRecords(self._execute)
         self.census = Census(self._execute, keys)
+        self.figures = FigureRecords(self._execute)
         self.drift = DriftRecords(self._execute)
         self.expired = ExpiredBindings(self._execute)
         self.keys = KeyRecords(self._engine, keys)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT] * 2, [signal.SIGTERM] * 3])
 def test_it_ends_quietly(with_all_plans: Mapping[str, str], signals: list[signal.Signals]) -> None:
-    """However often it is told to stop, it puts everything away and says so, without a traceback."""
+    """However often it is told to stop, it puts everything away, says so, and nothing else."""
     address = {"PGBROKER_BIND": f"127.0.0.1:{free_port()}"}
     with started_program("serve", environ=dict(with_all_plans) | address) as process:
         read_until(process, '"listening"')

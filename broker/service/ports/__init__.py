@@ -4,7 +4,7 @@ from broker.service.ports.deleted import DeletedRecords, DeletedRecordsTransacti
 from broker.service.ports.engine import DatabaseSession, Engine
 from broker.service.ports.runner import Clock, Runner
 from broker.service.ports.servers import Servers
-from broker.service.ports.state import Census, DriftRecords, Store
+from broker.service.ports.state import Census, DriftRecords, FigureRecords, Store
 from broker.service.ports.tags import Tags
 from broker.service.ports.transaction import StateTransaction
 from broker.service.ports.warm import Stock, WarmRecords
@@ -17,6 +17,7 @@ __all__ = [
     "DeletedRecordsTransaction",
     "DriftRecords",
     "Engine",
+    "FigureRecords",
     "Runner",
     "Servers",
     "StateTransaction",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from broker.domain.catalog import Plan
     from broker.domain.database import Endpoint
     from broker.domain.placement import Occupancy
@@ -24,6 +26,9 @@ class Servers(Protocol):
             plan: The databases' plan.
             with_away: Also those that do not answer.
         """
+
+    def reachable(self) -> Mapping[str, bool]:
+        """Return whether each server answered this process the last time, by name."""
 
     def room(self, plan: Plan, occupancy: Occupancy) -> tuple[str, ...]:
         """Return the servers that could take one more database of a plan, and that answer.

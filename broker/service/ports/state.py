@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from broker.domain.drift import Drift, DriftKind
+    from broker.domain.figures import Figures
     from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey, Status
     from broker.domain.operation import Operation
     from broker.service.ports.deleted import DeletedRecords
@@ -75,6 +76,13 @@ class DriftRecords(Protocol):
         """Tell whether more was unknown than known on some server when it was last looked at."""
 
 
+class FigureRecords(Protocol):
+    """The state in numbers."""
+
+    async def read(self) -> Figures:
+        """Read the figures, as they are at this moment."""
+
+
 class Store(Protocol):
     """The broker's state."""
 
@@ -93,6 +101,10 @@ class Store(Protocol):
     @property
     def census(self) -> Census:
         """Reads all there is."""
+
+    @property
+    def figures(self) -> FigureRecords:
+        """Counts what there is."""
 
     @property
     def drift(self) -> DriftRecords:

@@ -41,7 +41,10 @@ async def test_a_request_is_found_by_its_identity(broker_process: BrokerProcess)
 
 
 async def test_a_refused_request_is_logged_without_its_query(broker_process: BrokerProcess) -> None:
-    """Refusals are found as well; what a client put into the query or the headers stays out."""
+    """Refusals are found as well, with what the client was told and who that is.
+
+    What a client put into the query or the headers stays out.
+    """
     for password in (broker_process.password, "canary"):
         broker_process.client.get(
             "/v2/nothing?password=canary",
@@ -50,6 +53,9 @@ async def test_a_refused_request_is_logged_without_its_query(broker_process: Bro
         )
     lines = await _lines(broker_process, "request-43", 2)
     assert [line["status"] for line in lines] == [404, 401]
+    assert [line["client"] for line in lines] == ["127.0.0.1"] * 2
+    assert "no such path" in lines[0]["reason"]
+    assert "user name or password" in lines[1]["reason"]
     assert "canary" not in broker_process.log_text()
 
 

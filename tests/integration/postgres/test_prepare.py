@@ -191,7 +191,7 @@ async def test_another_server_than_the_brokers_is_noticed(
 ) -> None:
     """Before anything is changed where the broker can connect already, afterwards elsewhere."""
     async with embedded_postgres(servers / "another") as another:
-        with pytest.raises(InvalidRequest, match="another server.*Nothing has been changed"):
+        with pytest.raises(InvalidRequest, match=r"another server.*Nothing has been changed"):
             await prepare_for(postgres.broker_dsn(), superuser_dsn=another.superuser_dsn())
         async with await AsyncConnection.connect(another.superuser_dsn()) as session:
             assert not await rows(session, "SELECT FROM pg_roles WHERE rolname = 'pgbroker'")

@@ -89,7 +89,7 @@ class World:
         """Do something with the broker's role, past the broker."""
         await _execute(self.postgres.broker_dsn(), SQL(statement).format(*map(Identifier, names)))
 
-    async def ask(self, query: LiteralString, *values: str) -> list[TupleRow]:
+    async def ask(self, query: LiteralString, *values: str | list[str]) -> list[TupleRow]:
         """Ask the server."""
         return await (await self.superuser.execute(query, values)).fetchall()
 

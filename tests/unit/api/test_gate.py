@@ -36,6 +36,7 @@ class Answer:
         status: The status of the response.
         headers: Its headers.
         body: Its body, decoded.
+        observed: Method and status, as they were counted.
     """
 
     reached: bool = False
@@ -43,6 +44,7 @@ class Answer:
     status: int = 0
     headers: dict[bytes, bytes] = field(default_factory=dict)
     body: Any = None
+    observed: list[tuple[str, int]] = field(default_factory=list)
 
 
 async def _ask(
@@ -85,6 +87,7 @@ async def _ask(
         application,
         authenticator=Authenticator([("kubernetes", "kate", "correct-password")]),
         max_body_bytes=MAX_BODY,
+        observe=lambda method, status, _seconds: answer.observed.append((method, status)),
     )
     scope = {
         "type": "http",
@@ -108,6 +111,7 @@ async def test_a_good_request_passes() -> None:
     """With credentials and a version, the application sees the whole body."""
     answer = await _ask(*GOOD, body=[b"a" * 60, b"b" * 40])
     assert (answer.status, answer.body_read) == (200, b"a" * 60 + b"b" * 40)
+    assert answer.observed == [("PUT", 200)]
 
 
 @pytest.mark.parametrize("path", sorted(PUBLIC))
