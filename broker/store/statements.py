@@ -212,10 +212,6 @@ def _finishing(of: Table, change: Update | Delete) -> Select[Any]:
     """Finish an operation and change its subject with it, in one round trip.
 
     The subject is locked first, as by everybody who halts what is in progress on it.
-
-    The disk is not waited for. Whatever is recorded later reaches it after this; and should the
-    server crash before either does, the operation is in progress again, and its job or a request
-    finds all its steps done (PostgreSQL manual, "Asynchronous Commit").
     """
     subject = select(true()).select_from(of).where(_whole_key(of)).with_for_update().cte("subject")
     finished = (
@@ -227,8 +223,7 @@ def _finishing(of: Table, change: Update | Delete) -> Select[Any]:
     )
     changed = change.where(_whole_key(of), exists(select(finished))).returning(true())
     forgotten = _functions.forget_takeover(finished.c.id)
-    unawaited = func.set_config("synchronous_commit", "off", True)
-    return select(_transaction, forgotten, unawaited).add_cte(changed.cte("changed"))
+    return select(_transaction, forgotten).add_cte(changed.cte("changed"))
 
 
 FINISH_INSTANCE = _finishing(instances, update(instances).values(_status))

@@ -57,3 +57,22 @@ def test_only_what_is_not_given_is_built(monkeypatch: pytest.MonkeyPatch, tmp_pa
     asked = str(missing.value).partition(" have to be built")[0]
     assert "kube-controller-manager" in asked
     assert "kube-apiserver" not in asked
+
+
+def test_an_old_go_is_told_from_a_broken_build(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Who has a Go that is too old is told so, and not shown what it makes of the modules."""
+    installed = tmp_path / "bin"
+    installed.mkdir()
+    go = installed / "go"
+    go.write_text(
+        "#!/bin/sh\n[ $1 = env ] && echo go1.21.5 || { echo 'module requires Go'; exit 1; }\n"
+    )
+    go.chmod(0o755)
+    monkeypatch.setenv("PATH", str(installed))
+    with pytest.raises(ProgramsMissingError) as missing:
+        find_programs()
+    for part in (str(go), "is Go 1.21", "Install Go 1.26", GIVEN):
+        assert part in str(missing.value)
+    assert "module requires" not in str(missing.value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -60,6 +61,14 @@ _NODE_PACKAGES = {
 }
 
 Programs = Mapping[str, Path]
+
+OLDEST_GO = (1, 26)
+"""What the modules in ``tests/e2e/go`` need."""
+
+_REMEDY = (
+    f"Install Go {OLDEST_GO[0]}.{OLDEST_GO[1]} or newer (https://go.dev/doc/install), "
+    f"or set {GIVEN} to a folder with these programs."
+)
 
 
 class ProgramsMissingError(Exception):
@@ -118,9 +127,7 @@ def _build(sources: Path, packages: Mapping[str, str], directory: Path) -> None:
     go = shutil.which("go") or shutil.which("go", path=_INSTALLED)
     if go is None:
         raise ProgramsMissingError(
-            f"Go is not installed, and {', '.join(packages)} have to be built with it. "
-            "Install Go 1.26 or newer (https://go.dev/doc/install), "
-            f"or set {GIVEN} to a folder with these programs."
+            f"Go is not installed, and {', '.join(packages)} have to be built with it. {_REMEDY}"
         )
     sys.stderr.write(f"Building {', '.join(packages)}; this is done once ...\n")
     with tempfile.TemporaryDirectory(dir=directory) as made:
@@ -143,9 +150,29 @@ def _build(sources: Path, packages: Mapping[str, str], directory: Path) -> None:
             check=False,
         )
         if result.returncode != 0:
+            version = _version_of(go)
+            if version < OLDEST_GO:
+                names = ", ".join(packages)
+                raise ProgramsMissingError(
+                    f"{go} is Go {version[0]}.{version[1]}, which is too old to build {names}. "
+                    f"{_REMEDY}"
+                )
             raise ProgramsMissingError(f"go build failed in {sources}:\n{result.stdout[-4000:]}")
         for name, package in packages.items():
             (Path(made) / _name_of(package, sources)).rename(directory / name)
+
+
+def _version_of(go: str) -> tuple[int, int]:
+    """Return the version of an installed Go; a newer one that it may fetch does not count."""
+    told = subprocess.run(
+        [go, "env", "GOVERSION"],
+        env={**os.environ, "GOTOOLCHAIN": "local"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    ).stdout
+    found = re.match(r"go(\d+)\.(\d+)", told)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def _name_of(package: str, sources: Path) -> str:

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from psycopg import AsyncConnection, OperationalError, sql
+from psycopg import AsyncConnection, sql
 from psycopg.conninfo import conninfo_to_dict
 
 from broker.domain.errors import StateUnavailable
-from broker.domain.instance import Status
 from broker.embedded import EmbeddedPostgres, StopMode
 from broker.store import KeyRing, PostgresStore, migrate
 from tests.integration.store.observe import query
@@ -171,28 +170,3 @@ async def test_an_unreachable_database_is_told_without_the_password(
         assert "canary" not in f"{error!s} {error!r}"
         error = error.__cause__
     await store.close()
-
-
-async def test_the_disk_is_not_waited_for_at_the_end(server: EmbeddedPostgres) -> None:
-    """An operation's end, which can be found again, is answered before it is safe; nothing else is.
-
-    The server acknowledges commits to nobody here, for it waits for a standby that does not exist.
-    """
-    dsn = server.superuser_dsn()
-    await migrate(dsn)
-    store = PostgresStore(dsn, KeyRing([("k", secrets.token_bytes(32))]))
-    instance = an_instance()
-    operation = an_operation(instance.key)
-    await record(store, instance, operation)
-    async with await AsyncConnection.connect(dsn, autocommit=True) as superuser:
-        await superuser.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-        await superuser.execute("SELECT pg_reload_conf()")
-        waits = asyncio.create_task(superuser.execute("CREATE TABLE waits ()"))
-        async with asyncio.timeout(20):
-            assert await store.finish(operation.succeeded(), Status.READY)
-            assert await store.operation(operation.id) == operation.succeeded()
-        assert not waits.done()
-        await store.close()
-        await server.stop(StopMode.IMMEDIATE)
-        with pytest.raises(OperationalError):
-            await waits
