@@ -16,7 +16,6 @@ from broker.api.catalog import CatalogDocument
 from broker.api.parameters import check_parameters
 from broker.bootstrap.fleet import Fleet
 from broker.bootstrap.servers import log_findings
-from broker.bootstrap.unserved import log_unserved
 from broker.bootstrap.upkeep import chores, now, warm_stock
 from broker.operations.jobs import Worker
 from broker.operations.purge import Purge
@@ -167,8 +166,6 @@ def assemble(settings: Settings) -> Assembly:
                 log_findings(settings.servers, wiring.store.admin_passwords)
             )
             stack.callback(looking.cancel)
-            counting = asyncio.create_task(log_unserved(settings, wiring.store))
-            stack.callback(counting.cancel)
             async with worker.running(), wiring.stock.kept():
                 yield
 

@@ -12,14 +12,11 @@ from broker.bootstrap.fleet import operated
 from broker.bootstrap.servers import find_server
 from broker.bootstrap.upkeep import warm_stock
 from broker.domain.warm import WarmState, superfluous
-from broker.service.spares import drop_unknown_spares
-from broker.store import EncryptedTags, KeyRing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from broker.config import Settings
-    from broker.service.spares import SparesReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,28 +108,6 @@ async def release(settings: Settings, *, server: str | None) -> tuple[int, int]:
         ]
         gone = await warm_stock(settings, store, fleet.servers).drop(released)
     return len(gone), len(released) - len(gone)
-
-
-async def release_unknown(settings: Settings, *, server: str | None) -> SparesReport:
-    """Drop the spare databases that no record knows.
-
-    Args:
-        settings: The broker's.
-        server: Only on this one; ``None`` is all.
-
-    Raises:
-        NotFound: There is no server of that name.
-        StateUnavailable: The state database cannot be reached.
-    """
-    chosen = settings.servers if server is None else [find_server(settings.servers, server)]
-    async with operated(settings) as (fleet, store):
-        await store.verify_keys()
-        engines = {one.name: fleet.servers.engine(one.name) for one in chosen}
-        return await drop_unknown_spares(
-            store,
-            engines,
-            EncryptedTags(KeyRing([(k.id, k.key) for k in settings.encryption_keys])),
-        )
 
 
 def shelves_table(found: Sequence[Shelf]) -> Table:

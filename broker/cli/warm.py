@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.cli.terminal import err, explained, out, run, show
+from broker.cli.terminal import explained, out, run, show
 
 if TYPE_CHECKING:
     from broker.config import Settings
@@ -32,40 +32,18 @@ def warm_list(
 
 @app.command("release")
 def warm_release(
-    *,
     server: Annotated[str | None, typer.Option(help="Only on this server.")] = None,
-    unknown: Annotated[
-        bool, typer.Option("--unknown", help="Those that no record knows, after a lost state.")
-    ] = False,
 ) -> None:
     """Drop the databases that are ready; a broker that serves makes those the catalog wants anew.
 
-    To have none any more, take `warm` out of the catalog: what is left is dropped by itself. With
-    --unknown, what is dropped are spare databases that a lost state has left on the servers.
+    To have none any more, take `warm` out of the catalog: what is left is dropped by itself.
     """
     from broker.bootstrap.warm import release  # noqa: PLC0415
-
-    if unknown:
-        _release_unknown(server)
-        return
 
     gone, left = run(release(_settings(), server=server))
     out.print(f"Dropped: {gone}.", highlight=False)
     if left:
         out.print(f"Could not be dropped yet, and will be by a broker that serves: {left}.")
-        raise typer.Exit(1)
-
-
-def _release_unknown(server: str | None) -> None:
-    from broker.bootstrap.warm import release_unknown  # noqa: PLC0415
-
-    report = run(release_unknown(_settings(), server=server))
-    for where, name in report.dropped:
-        out.print(f"{where}: {name} dropped.", highlight=False)
-    out.print(f"Dropped: {len(report.dropped)}.", highlight=False)
-    for (where, name), reason in report.left.items():
-        err.print(f"{where}: {name or 'not looked at'}: {reason}", style="red", soft_wrap=True)
-    if report.left:
         raise typer.Exit(1)
 
 

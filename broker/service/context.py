@@ -9,13 +9,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from broker.domain.errors import (
-    AsyncRequired,
-    BrokerError,
-    ConcurrencyError,
-    Gone,
-    TemporaryFailure,
-)
+from broker.domain.errors import AsyncRequired, BrokerError, ConcurrencyError, TemporaryFailure
 from broker.domain.operation import Operation, OperationKind, OperationState, Work
 
 if TYPE_CHECKING:
@@ -156,20 +150,6 @@ def operation_on(active: Sequence[Operation], binding_id: str | None = None) -> 
         binding_id: ``None`` is the instance itself.
     """
     return next((found for found in active if found.binding_id == binding_id), None)
-
-
-async def gone(broker: Broker, description: str) -> BrokerError:
-    """Return the error for a deletion of something that is not recorded.
-
-    It is *gone*, on which a platform forgets it; unless the last reconciliation has found that the
-    state is lost: then it may well be there, and nobody would ever delete it.
-    """
-    if await broker.store.drift.state_looks_lost():
-        return TemporaryFailure(
-            f"{description} But this broker has lost records, which its operator has to recover "
-            "first. Nothing has been changed; try again later."
-        )
-    return Gone(description)
 
 
 class Blockers:

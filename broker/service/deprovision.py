@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker.domain import decide
+from broker.domain.errors import Gone
 from broker.domain.instance import Status
 from broker.domain.operation import OperationKind, Work
 from broker.service.context import (
@@ -12,7 +13,6 @@ from broker.service.context import (
     Outcome,
     carry_out,
     check_asynchronous,
-    gone,
     halt,
     new_operation,
 )
@@ -33,12 +33,12 @@ async def deprovision(broker: Broker, request: DeprovisionRequest) -> Outcome:
         Gone: There is no such instance.
         InvalidRequest: The service or the plan is not the instance's.
         Unprocessable: ``AsyncRequired`` or ``ConcurrencyError``.
-        TemporaryFailure: The state database or the server is out of reach, or records are lost.
+        TemporaryFailure: The state database or the server is out of reach.
     """
     async with broker.store.transaction() as state:
         stored = await state.instance(request.instance)
         if stored is None:
-            raise await gone(broker, "There is no such service instance.")
+            raise Gone("There is no such service instance.")
         decide.check_ids(
             stored,
             service_id=request.service_id,

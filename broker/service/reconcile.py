@@ -191,8 +191,7 @@ class _Pass:
 
     def _looks_lost(self, strangers: Strangers, *, known: int) -> bool:
         """Tell whether it is rather the state that is wrong than the server; report it then."""
-        # Spare databases are no sign of it: they are nobody's, and a new state has its own.
-        unknown = sum(suspect.is_open and not suspect.is_spare for suspect in strangers.suspects)
+        unknown = sum(suspect.is_open for suspect in strangers.suspects)
         if unknown <= known:
             return False
         detail = (

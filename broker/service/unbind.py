@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker.domain import decide, decide_bindings
+from broker.domain.errors import Gone
 from broker.domain.instance import Status
 from broker.domain.operation import OperationKind, Work
 from broker.service.context import (
@@ -12,7 +13,6 @@ from broker.service.context import (
     Outcome,
     carry_out,
     check_asynchronous,
-    gone,
     halt,
     new_operation,
     operation_on,
@@ -31,14 +31,14 @@ async def unbind(broker: Broker, request: UnbindRequest) -> Outcome:
         Gone: There is no such binding.
         InvalidRequest: The service or the plan is not the instance's.
         Unprocessable: ``AsyncRequired`` or ``ConcurrencyError``.
-        TemporaryFailure: The state database or the server is out of reach, or records are lost.
+        TemporaryFailure: The state database or the server is out of reach.
     """
     key = request.binding
     async with unblocking(broker) as blockers, broker.store.transaction() as state:
         instance = await state.instance(key.instance)
         stored = await state.binding(key)
         if instance is None or stored is None:
-            raise await gone(broker, "There is no such service binding.")
+            raise Gone("There is no such service binding.")
         decide.check_ids(
             instance,
             service_id=request.service_id,

@@ -44,9 +44,6 @@ _FOUND = (
     )
     .order_by(instances.c.platform, instances.c.instance_id)
 )
-_KINDS = select(
-    instances.c.platform, instances.c.service_id, instances.c.plan_id, func.count().label("total")
-).group_by(instances.c.platform, instances.c.service_id, instances.c.plan_id)
 _INSTANCE_OF = select(instances).where(
     instances.c.server == bindparam("key_server"),
     instances.c.database == bindparam("key_database"),
@@ -105,11 +102,6 @@ class Census:
         """
         found = await self._execute(_FOUND, {"name": name})
         return [(rows.to_instance(row), row.bindings) for row in found]
-
-    async def kinds(self) -> dict[tuple[str, str, str], int]:
-        """Count the instances, by platform, offering and plan."""
-        found = await self._execute(_KINDS)
-        return {(row.platform, row.service_id, row.plan_id): row.total for row in found}
 
     async def instance_of(self, server: str, database: str) -> Instance | None:
         """Read the instance that has a database; ``None`` when none has it."""

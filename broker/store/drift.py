@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import all_, bindparam, delete, func, select, true
+from sqlalchemy import all_, bindparam, delete, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.types import Text
 
@@ -33,7 +33,6 @@ _FINISHED = _added.on_conflict_do_update(
 _COUNTS = select(
     drift.c.server, drift.c.kind, drift.c.resolved, func.count().label("total")
 ).group_by(drift.c.server, drift.c.kind, drift.c.resolved)
-_LOST = select(true()).where(drift.c.kind == DriftKind.LOST_STATE.value).limit(1)
 _WHEN = select(reconciled.c.server, reconciled.c.finished_at)
 
 
@@ -98,7 +97,3 @@ class DriftRecords:
     async def looked_at(self) -> dict[str, datetime]:
         """Return when each server was last looked at to the end."""
         return {row.server: row.finished_at for row in await self._execute(_WHEN)}
-
-    async def state_looks_lost(self) -> bool:
-        """Tell whether more was unknown than known on some server when it was last looked at."""
-        return (await self._execute(_LOST)).first() is not None

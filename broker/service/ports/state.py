@@ -72,9 +72,6 @@ class DriftRecords(Protocol):
     async def looked_at(self) -> Mapping[str, datetime]:
         """Return when each server was last looked at to the end."""
 
-    async def state_looks_lost(self) -> bool:
-        """Tell whether more was unknown than known on some server when it was last looked at."""
-
 
 class FigureRecords(Protocol):
     """The state in numbers."""

@@ -18,7 +18,6 @@ from broker.domain.operation import OperationKind
 from broker.domain.warm import Location, WarmDatabase, warm_key
 from broker.operations.steps import retention_of, withdraw
 from broker.service.recover import Outcome, recover
-from broker.service.spares import drop_unknown_spares
 from broker.service.specs import database_spec
 from tests.integration.postgres.replica import Life
 from tests.integration.postgres.stepwise import confirmed
@@ -178,33 +177,6 @@ async def test_the_warm_stock_is_no_drift(world: World, spare: WarmDatabase) -> 
     await replica.store.warm.give_up(name)
     await replica.store.warm.forget(name)
     assert kinds(await world.reconcile(APPLY)) == {(DriftKind.UNKNOWN_DATABASE, name, True)}
-
-
-async def test_spares_that_nobody_knows_are_dropped(world: World, spare: WarmDatabase) -> None:
-    """After the state was lost they are no sign of that, and go when an operator says so."""
-    replica, name = world.replica, spare.database
-    engines = {"alpha": replica.engine}
-    assert (await drop_unknown_spares(replica.store, engines, replica.tags)).dropped == []
-    await replica.store.warm.give_up(name)
-    await replica.store.warm.forget(name)
-    lives = [life.instance.database for life in world.lives]
-    report = await drop_unknown_spares(replica.store, engines, replica.tags)
-    assert (report.dropped, report.left) == ([("alpha", name)], {})
-    there = await world.ask("SELECT datname FROM pg_database WHERE datname = ANY (%s)", lives)
-    assert {found for (found,) in there} == {*lives} - {name}
-    assert kinds(await world.reconcile()) == set()
-
-
-async def test_spares_are_no_sign_of_a_lost_state(world: World, spare: WarmDatabase) -> None:
-    """However many spare databases nobody knows, it is the instances that count."""
-    replica, life = world.replica, world.lives[0]
-    await replica.store.warm.give_up(spare.database)
-    await replica.store.warm.forget(spare.database)
-    await replica.clean(life)
-    async with replica.store.transaction() as state:
-        await state.remove_instance(life.instance.key)
-    assert kinds(await world.reconcile()) == {(DriftKind.UNKNOWN_DATABASE, spare.database, False)}
-    assert not await replica.store.drift.state_looks_lost()
 
 
 async def test_what_was_handed_over_is_no_drift(world: World, spare: WarmDatabase) -> None:
