@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from broker.bootstrap.fleet import operated
+from broker.bootstrap.reconciliation import reconciler_of
 from broker.bootstrap.servers import find_server
 from broker.bootstrap.upkeep import warm_stock
 from broker.domain.warm import WarmState, superfluous
+from broker.service.spares import drop_unknown_spares
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from broker.config import Settings
+    from broker.service.spares import SparesReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,27 @@ async def release(settings: Settings, *, server: str | None) -> tuple[int, int]:
         ]
         gone = await warm_stock(settings, store, fleet.servers).drop(released)
     return len(gone), len(released) - len(gone)
+
+
+async def release_unknown(settings: Settings, *, server: str | None) -> SparesReport:
+    """Drop the databases of a former stock that no record knows.
+
+    Args:
+        settings: The broker's.
+        server: Only on this one; ``None`` is all.
+
+    Raises:
+        NotFound: There is no server of that name.
+        StateUnavailable: The state database cannot be reached.
+    """
+    if server is not None:
+        find_server(settings.servers, server)
+    async with operated(settings) as (fleet, store):
+        await store.verify_keys()
+        reconciler = reconciler_of(settings, fleet, store)
+        return await drop_unknown_spares(
+            reconciler, reconciler.engines if server is None else [server]
+        )
 
 
 def shelves_table(found: Sequence[Shelf]) -> Table:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.cli.terminal import explained, out, run, show
+from broker.cli.terminal import err, explained, out, run, show
 
 if TYPE_CHECKING:
     from broker.config import Settings
@@ -33,6 +33,15 @@ def warm_list(
 @app.command("release")
 def warm_release(
     server: Annotated[str | None, typer.Option(help="Only on this server.")] = None,
+    *,
+    unknown: Annotated[
+        bool,
+        typer.Option(
+            "--unknown",
+            help="Instead, those that no record knows and nobody has used: what is left of a "
+            "stock after the state database was lost.",
+        ),
+    ] = False,
 ) -> None:
     """Drop the databases that are ready; a broker that serves makes those the catalog wants anew.
 
@@ -40,10 +49,24 @@ def warm_release(
     """
     from broker.bootstrap.warm import release  # noqa: PLC0415
 
+    if unknown:
+        _release_unknown(server)
+        return
     gone, left = run(release(_settings(), server=server))
     out.print(f"Dropped: {gone}.", highlight=False)
     if left:
         out.print(f"Could not be dropped yet, and will be by a broker that serves: {left}.")
+        raise typer.Exit(1)
+
+
+def _release_unknown(server: str | None) -> None:
+    from broker.bootstrap.warm import release_unknown  # noqa: PLC0415
+
+    report = run(release_unknown(_settings(), server=server))
+    out.print(f"Dropped: {len(report.dropped)}.", highlight=False)
+    for name, reason in (report.left | report.failures).items():
+        err.print(f"{name}: {reason}", style="red", soft_wrap=True)
+    if report.left or report.failures:
         raise typer.Exit(1)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from broker.domain.errors import Unprocessable, UpdateRefused
-from broker.postgres import databases, logins, mend, quota, retag, retention, retire, warm
+from broker.postgres import databases, logins, mend, quota, retag, retention, retire, spare, warm
 from broker.postgres.inventory import take_inventory
 
 if TYPE_CHECKING:
@@ -107,6 +107,15 @@ class ExclusiveSession:
         """Drop the database, whoever is connected, then these login roles and the group roles."""
         self._activity.doing = "drop a database"
         await retire.drop_database(self._connections, self._hold, spec, logins)
+
+    async def drop_spare(self, spec: DatabaseSpec) -> None:
+        """Drop a database of the warm stock that no record knows, if nobody has ever used it.
+
+        Raises:
+            PermanentFailure: It is not of the stock, or is in use; nothing has been changed.
+        """
+        self._activity.doing = "drop a database of the warm stock"
+        await spare.drop_spare(self._connections, self._hold, spec)
 
     async def retain_database(self, retained: Retention, logins: Sequence[str]) -> None:
         """Drop these login roles, let nobody in any more, and put the database aside."""

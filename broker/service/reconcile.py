@@ -191,7 +191,8 @@ class _Pass:
 
     def _looks_lost(self, strangers: Strangers, *, known: int) -> bool:
         """Tell whether it is rather the state that is wrong than the server; report it then."""
-        unknown = sum(suspect.is_open for suspect in strangers.suspects)
+        # A spare one of the warm stock holds nothing, and cannot be recovered.
+        unknown = sum(s.is_open and not s.is_spare for s in strangers.suspects)
         if unknown <= known:
             return False
         detail = (

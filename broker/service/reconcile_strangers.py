@@ -71,6 +71,11 @@ class Suspect:
         """The instance that it is, or was."""
         return self.whose.instance if isinstance(self.whose, DeletedKey) else self.whose
 
+    @property
+    def is_spare(self) -> bool:
+        """Whether it is of the warm stock: nobody has ever had it."""
+        return is_warm(self.key) and self.key.instance_id == self.name
+
     async def confirm(self) -> None:
         """Make sure that it is still unknown, and that nothing is in progress.
 
@@ -119,8 +124,9 @@ class Suspect:
 
     def _note_unknown(self, *, resolved: bool) -> None:
         detail = (
-            "It says it is a spare one of the warm stock, and no record knows it. Drop it."
-            if is_warm(self.key)
+            "It says it is a spare one of the warm stock, and no record knows it. "
+            "Drop it with `pgbroker warm release --unknown`."
+            if self.is_spare
             else f"It says it is the instance {self.key.instance_id} of {self.key.platform}, "
             "and no record knows it. Recover it with `pgbroker recover --from-servers`, or drop it."
         )

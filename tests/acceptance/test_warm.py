@@ -191,3 +191,20 @@ def test_the_stock_is_shown_and_released(
         instance = platform.provisioned()
         assert not before & stock.filled()
         assert platform.deprovision(instance).status_code == 200
+
+
+def test_a_stock_that_no_record_knows_is_dropped(
+    warm_environment: dict[str, str], stock: Stock, state_dsn: str, tmp_path: Path
+) -> None:
+    """After the state was lost one command drops what was the stock, and all is as it should be."""
+    with running_broker(warm_environment, tmp_path / "broker.log"):
+        stock.filled()
+    with psycopg.connect(state_dsn, autocommit=True) as state:
+        state.execute("DELETE FROM pgbroker.warm_databases")
+    found = run_program("reconcile", "--json", environ=warm_environment)
+    assert found.returncode == 1
+    assert "lost_state" not in found.stdout
+    assert "pgbroker warm release --unknown" in found.stdout
+    dropped = run_program("warm", "release", "--unknown", environ=warm_environment)
+    assert (dropped.returncode, dropped.stdout) == (0, f"Dropped: {WARM}.\n"), dropped.stderr
+    assert run_program("reconcile", environ=warm_environment).returncode == 0

@@ -57,6 +57,14 @@ class DatabaseSession(Protocol):
         The tag proves that it is ours; limits, extensions and options play no part.
         """
 
+    async def drop_spare(self, spec: DatabaseSpec) -> None:
+        """Drop a database of the warm stock that no record knows, with its group roles.
+
+        Raises:
+            PermanentFailure: Not all of it has the tag, somebody is connected or has a login, or
+                something was made in it; nothing has been changed.
+        """
+
     async def retain_database(self, retained: Retention, logins: Sequence[str]) -> None:
         """Drop these login roles, let nobody in any more, and put the database aside.
 
