@@ -16,6 +16,7 @@ from broker.api.catalog import CatalogDocument
 from broker.api.parameters import check_parameters
 from broker.bootstrap.fleet import Fleet
 from broker.bootstrap.servers import log_findings
+from broker.bootstrap.starting import compare_at_start
 from broker.bootstrap.upkeep import chores, now, warm_stock
 from broker.operations.jobs import Worker
 from broker.operations.purge import Purge
@@ -166,6 +167,8 @@ def assemble(settings: Settings) -> Assembly:
                 log_findings(settings.servers, wiring.store.admin_passwords)
             )
             stack.callback(looking.cancel)
+            comparing = asyncio.create_task(compare_at_start(settings, wiring.fleet, wiring.store))
+            stack.callback(comparing.cancel)
             async with worker.running(), wiring.stock.kept():
                 yield
 

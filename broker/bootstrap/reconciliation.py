@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,31 @@ def reconcile_chore(reconciler: Reconciler, settings: Settings) -> Chore:
             log_report(report)
 
     return Chore("reconcile", EVERY, run)
+
+
+def first_look_chore(reconciler: Reconciler) -> Chore:
+    """Return the periodic work that looks at servers which this state has never been compared with.
+
+    A state that was lost and made anew while replicas ran would not be noticed for an hour.
+    """
+
+    async def run() -> None:
+        await first_look(reconciler)
+
+    return Chore("first_look", "* * * * *", run)
+
+
+async def first_look(reconciler: Reconciler) -> None:
+    """Compare the servers that were never looked at with the state, and change nothing on them.
+
+    Raises:
+        StateUnavailable: The state database cannot be reached.
+    """
+    looked_at = await reconciler.store.drift.looked_at()
+    new = {name: engine for name, engine in reconciler.engines.items() if name not in looked_at}
+    for report in await reconcile(replace(reconciler, engines=new), Orders(apply=False)):
+        if report.failure is None:
+            log_report(report)
 
 
 def log_report(report: ServerReport) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from broker.bootstrap.reconciliation import reconcile_chore, reconciler_of
+from broker.bootstrap.reconciliation import first_look_chore, reconcile_chore, reconciler_of
 from broker.operations.expiry import ExpiryUpkeep
 from broker.operations.jobs import Chore
 from broker.operations.quota import QuotaUpkeep
@@ -28,12 +28,14 @@ def chores(settings: Settings, wiring: Wiring) -> tuple[Chore, ...]:
 
     storage = storage_upkeep(settings, wiring.store, wiring.fleet.servers)
     expiry = expiry_upkeep(settings, wiring)
+    reconciler = reconciler_of(settings, wiring.fleet, wiring.store)
     return (
         Chore("forget_operations", "*/10 * * * *", forget_operations),
         Chore("purge_deleted_instances", "* * * * *", wiring.purge.due),
         Chore("enforce_storage_limits", "* * * * *", storage.run),
         Chore("keep_warm_stock", "* * * * * */20", wiring.stock.keep),
-        reconcile_chore(reconciler_of(settings, wiring.fleet, wiring.store), settings),
+        reconcile_chore(reconciler, settings),
+        first_look_chore(reconciler),
         Chore("end_expired_sessions", "* * * * *", expiry.end_sessions),
         Chore("remove_expired_bindings", "* * * * *", expiry.unbind),
     )

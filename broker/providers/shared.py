@@ -57,6 +57,11 @@ class SharedServers:
             name: WatchedEngine(name, server.engine) for name, server in self._servers.items()
         }
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all of them."""
+        return tuple(self._servers)
+
     def limited(self, plan: Plan) -> bool:
         """Tell whether a server of the plan's pool has a limited capacity."""
         return any(server.capacity.limited for server in self._pool(plan.pool))

@@ -17,6 +17,7 @@ from broker.service.context import (
     new_operation,
 )
 from broker.service.deleted import set_aside
+from broker.service.unknown import certainly_gone
 
 if TYPE_CHECKING:
     from broker.domain.operation import Operation
@@ -33,9 +34,10 @@ async def deprovision(broker: Broker, request: DeprovisionRequest) -> Outcome:
         Gone: There is no such instance.
         InvalidRequest: The service or the plan is not the instance's.
         Unprocessable: ``AsyncRequired`` or ``ConcurrencyError``.
-        TemporaryFailure: The state database or the server is out of reach.
+        TemporaryFailure: The state database or the server is out of reach; or there is no such
+            instance, and the state looks lost.
     """
-    async with broker.store.transaction() as state:
+    async with certainly_gone(broker), broker.store.transaction() as state:
         stored = await state.instance(request.instance)
         if stored is None:
             raise Gone("There is no such service instance.")

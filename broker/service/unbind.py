@@ -18,6 +18,7 @@ from broker.service.context import (
     operation_on,
     unblocking,
 )
+from broker.service.unknown import certainly_gone
 
 if TYPE_CHECKING:
     from broker.domain.operation import Operation
@@ -31,10 +32,15 @@ async def unbind(broker: Broker, request: UnbindRequest) -> Outcome:
         Gone: There is no such binding.
         InvalidRequest: The service or the plan is not the instance's.
         Unprocessable: ``AsyncRequired`` or ``ConcurrencyError``.
-        TemporaryFailure: The state database or the server is out of reach.
+        TemporaryFailure: The state database or the server is out of reach; or there is no such
+            binding, and the state looks lost.
     """
     key = request.binding
-    async with unblocking(broker) as blockers, broker.store.transaction() as state:
+    async with (
+        certainly_gone(broker),
+        unblocking(broker) as blockers,
+        broker.store.transaction() as state,
+    ):
         instance = await state.instance(key.instance)
         stored = await state.binding(key)
         if instance is None or stored is None:

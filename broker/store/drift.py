@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import all_, bindparam, delete, func, select
+from sqlalchemy import all_, any_, bindparam, delete, func, select, true
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.types import Text
 
@@ -33,6 +33,15 @@ _FINISHED = _added.on_conflict_do_update(
 _COUNTS = select(
     drift.c.server, drift.c.kind, drift.c.resolved, func.count().label("total")
 ).group_by(drift.c.server, drift.c.kind, drift.c.resolved)
+_LOOKS_LOST = (
+    select(true())
+    .where(
+        drift.c.kind == DriftKind.LOST_STATE.value,
+        ~drift.c.resolved,
+        drift.c.server == any_(bindparam("key_servers", type_=ARRAY(Text))),
+    )
+    .limit(1)
+)
 _WHEN = select(reconciled.c.server, reconciled.c.finished_at)
 
 
@@ -93,6 +102,11 @@ class DriftRecords:
             (row.server, DriftKind(row.kind), row.resolved): row.total
             for row in await self._execute(_COUNTS)
         }
+
+    async def looks_lost(self, servers: Sequence[str]) -> bool:
+        """Tell whether the last look at one of these servers says that the state is lost."""
+        found = await self._execute(_LOOKS_LOST, {"key_servers": list(servers)})
+        return found.first() is not None
 
     async def looked_at(self) -> dict[str, datetime]:
         """Return when each server was last looked at to the end."""

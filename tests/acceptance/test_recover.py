@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from psycopg.sql import SQL, Identifier
 
 from tests.support.application import cloned_database
 from tests.support.catalog import EXPIRING, SMALL
+from tests.support.faults_waiting import until
 from tests.support.platform import Platform, can_connect, new_id
 from tests.support.process import PASSWORD, USERNAME, run_program, running_broker
 
@@ -97,6 +99,38 @@ def test_platforms_and_applications_outlive_the_state(
         assert platform.deprovision(instance).status_code == httpx.codes.OK
         assert platform.deprovision(expiring, EXPIRING).status_code == httpx.codes.OK
     assert _run(with_empty_state, "recover", "--from-servers")["found"] == []
+
+
+def test_nothing_is_gone_while_the_state_looks_lost(
+    with_all_plans: dict[str, str], with_empty_state: dict[str, str], tmp_path: Path
+) -> None:
+    """A broker that was started too early sees it, and no platform forgets what is alive."""
+    login, log = (USERNAME, PASSWORD), tmp_path / "broker.log"
+    with (
+        running_broker(with_all_plans, log) as broker,
+        Platform(broker.url, login) as platform,
+    ):
+        instance, binding, credentials = platform.bound()
+        assert platform.deprovision(new_id()).status_code == httpx.codes.GONE
+    with (
+        running_broker(with_empty_state, log) as broker,
+        Platform(broker.url, login) as platform,
+    ):
+        asyncio.run(
+            until(
+                lambda: 'kind="lost_state"' in httpx.get(f"{broker.url}/metrics").text,
+                what="the first look",
+            )
+        )
+        for refused in (platform.unbind(instance, binding), platform.deprovision(instance)):
+            assert refused.status_code == httpx.codes.SERVICE_UNAVAILABLE
+            assert "recover" in refused.json()["description"]
+        assert can_connect(credentials)
+        _run(with_empty_state, "recover", "--from-servers")
+        assert _drift(with_empty_state) == {}
+        assert platform.deprovision(new_id()).status_code == httpx.codes.GONE
+        assert platform.unbind(instance, binding).status_code == httpx.codes.OK
+        assert platform.deprovision(instance).status_code == httpx.codes.OK
 
 
 def test_drift_is_reported_and_repaired(

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 class Servers(Protocol):
     """The configured servers (a provider)."""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all of them."""
+
     def limited(self, plan: Plan) -> bool:
         """Tell whether a server of the plan's pool has a limited capacity."""
 

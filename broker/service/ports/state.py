@@ -69,6 +69,9 @@ class DriftRecords(Protocol):
     async def counts(self) -> Mapping[tuple[str, DriftKind, bool], int]:
         """Count what was found, by server, kind, and whether it has been resolved."""
 
+    async def looks_lost(self, servers: Sequence[str]) -> bool:
+        """Tell whether the last look at one of these servers says that the state is lost."""
+
     async def looked_at(self) -> Mapping[str, datetime]:
         """Return when each server was last looked at to the end."""
 
