@@ -8,11 +8,20 @@ import structlog
 
 from broker.bootstrap.reconciliation import first_look, reconciler_of
 from broker.domain.errors import BrokerError
+from broker.domain.inventory import without_plan, without_platform
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from broker.bootstrap.fleet import Fleet
     from broker.config import Settings
+    from broker.domain.inventory import InstanceCount
     from broker.store import PostgresStore
+
+PLAN_REMEDY = (
+    "Give the plan back to the catalog, under this id. Without it their limits are not kept, and a "
+    "deleted database is dropped at once."
+)
 
 log = structlog.get_logger()
 
@@ -20,6 +29,31 @@ log = structlog.get_logger()
 async def compare_at_start(settings: Settings, fleet: Fleet, store: PostgresStore) -> None:
     """Log what does not fit together; without the state, nothing is known."""
     try:
+        log_misfits(settings, await store.census.counts())
         await first_look(reconciler_of(settings, fleet, store))
     except BrokerError as exc:
         log.warning("not compared at the start", reason=exc.description)
+
+
+def log_misfits(settings: Settings, counts: Sequence[InstanceCount]) -> None:
+    """Log which instances have a plan or a platform that is not configured.
+
+    Args:
+        settings: The broker's.
+        counts: The instances of the state.
+    """
+    for plan_id, total in without_plan(counts, settings.catalog).items():
+        log.error(
+            "instances of a plan that is not in the catalog",
+            plan=plan_id,
+            instances=total,
+            remedy=PLAN_REMEDY,
+        )
+    platforms = [platform.name for platform in settings.platforms]
+    for platform, total in without_platform(counts, platforms).items():
+        log.warning(
+            "instances of a platform that is not configured",
+            platform=platform,
+            instances=total,
+            remedy="Nobody can reach them: give the platform that made them this name again.",
+        )

@@ -99,6 +99,7 @@ def _report_document(report: "ServerReport") -> dict[str, object]:
         ],
         "skipped": report.skipped,
         "unreadable_tags": report.unreadable,
+        "unknown_plans": report.unknown_plans,
         "failure": report.failure,
     }
 
@@ -127,6 +128,14 @@ def _print_reports(reports: list["ServerReport"]) -> None:
             highlight=False,
         )
         _print_left_out(report.unreadable)
+        for plan_id, total in report.unknown_plans.items():
+            out.print(
+                f"Of no plan: {total} instances have the plan id {plan_id}, which is in no plan of "
+                "the catalog. Their limits are not kept, and a deleted database is dropped at "
+                "once: give the plan back under this id.",
+                highlight=False,
+                soft_wrap=True,
+            )
         if report.failure is not None:
             err.print(f"{report.server}: {report.failure}", style="red", soft_wrap=True)
 

@@ -1,8 +1,15 @@
-"""What a server holds of the broker's, by the COMMENTs it carries."""
+"""What a server holds of the broker's, by the COMMENTs it carries; and what the state holds."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from broker.domain.catalog import Catalog
 
 QUARANTINED = "quarantined"
 """The last word of the COMMENT on what was closed because no record knows it."""
@@ -58,3 +65,38 @@ class Inventory:
 
     databases: dict[str, ListedDatabase]
     roles: dict[str, ListedRole]
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceCount:
+    """How many instances of a plan a platform has.
+
+    Attributes:
+        platform: The platform's name.
+        service_id: Their offering.
+        plan_id: Their plan.
+        total: How many.
+    """
+
+    platform: str
+    service_id: str
+    plan_id: str
+    total: int
+
+
+def without_plan(counts: Iterable[InstanceCount], catalog: Catalog) -> Counter[str]:
+    """Count the instances whose plan is not in the catalog, by the plan's id."""
+    found: Counter[str] = Counter()
+    for count in counts:
+        if catalog.find_plan(count.service_id, count.plan_id) is None:
+            found[count.plan_id] += count.total
+    return found
+
+
+def without_platform(counts: Iterable[InstanceCount], platforms: Iterable[str]) -> Counter[str]:
+    """Count the instances whose platform is not one of these, by the platform's name."""
+    known, found = set(platforms), Counter[str]()
+    for count in counts:
+        if count.platform not in known:
+            found[count.platform] += count.total
+    return found

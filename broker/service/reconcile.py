@@ -7,6 +7,7 @@ lock, after asking whether an operation is in progress: what is being worked on 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -81,6 +82,7 @@ class ServerReport:
         skipped: Databases that were not, and why.
         unreadable: How many databases and roles have a tag of a key that is not configured, by the
             key's id. They may be another broker's.
+        unknown_plans: How many instances have a plan that is not in the catalog, by the plan's id.
         failure: Why the server could not be looked at to the end.
     """
 
@@ -89,6 +91,7 @@ class ServerReport:
     checked: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
     unreadable: dict[str, int] = field(default_factory=dict)
+    unknown_plans: Counter[str] = field(default_factory=Counter)
     failure: str | None = None
 
     @property
@@ -136,6 +139,8 @@ class _Pass:
                 known: set[str] = set()
                 async for instance in self._instances():
                     known.add(instance.database)
+                    if not self._with.catalog.find_plan(instance.service_id, instance.plan_id):
+                        report.unknown_plans[instance.plan_id] += 1
                     await self._check(instance, inventory)
                 await self._close(inventory, known)
         except BrokerError as exc:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy import Text, bindparam, exists, func, select, true
 
+from broker.domain.inventory import InstanceCount
 from broker.store import rows
 from broker.store import statements as sql
 from broker.store.tables import bindings, instances
@@ -29,6 +30,12 @@ _PAGE = (
     .limit(bindparam("limit"))
 )
 
+_COUNTS = select(
+    instances.c.platform,
+    instances.c.service_id,
+    instances.c.plan_id,
+    func.count().label("total"),
+).group_by(instances.c.platform, instances.c.service_id, instances.c.plan_id)
 _HOLDS = select(true()).where(instances.c.database == bindparam("key_database"))
 _its_bindings = (bindings.c.platform == instances.c.platform) & (
     bindings.c.instance_id == instances.c.instance_id
@@ -89,6 +96,10 @@ class Census:
         """Read all bindings of an instance."""
         found = await self._execute(sql.READ_BINDINGS, rows.instance_key(key))
         return [rows.to_binding(row, self._keys) for row in found]
+
+    async def counts(self) -> list[InstanceCount]:
+        """Count the instances, by platform and plan."""
+        return [InstanceCount(**row) for row in (await self._execute(_COUNTS)).mappings()]
 
     async def holds(self, database: str) -> bool:
         """Tell whether an instance has a database of that name, whatever its server is called."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from broker.domain.drift import Drift, DriftKind
     from broker.domain.figures import Figures
     from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey, Status
+    from broker.domain.inventory import InstanceCount
     from broker.domain.operation import Operation
     from broker.service.ports.deleted import DeletedRecords
     from broker.service.ports.transaction import StateTransaction
@@ -34,6 +35,9 @@ class Census(Protocol):
 
     async def bindings(self, key: InstanceKey) -> Sequence[Binding]:
         """Read all bindings of an instance."""
+
+    async def counts(self) -> Sequence[InstanceCount]:
+        """Count the instances, by platform and plan."""
 
     async def holds(self, database: str) -> bool:
         """Tell whether an instance has a database of that name, whatever its server is called."""

@@ -1,0 +1,49 @@
+"""What a broker says at its start when its state and its files do not fit together."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+from tests.support.catalog import CATALOG, SMALL
+from tests.support.faults_waiting import until
+from tests.support.platform import Platform
+from tests.support.process import PASSWORD, USERNAME, run_program, running_broker
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OTHER_PLAN = "11111111-2222-4333-8444-555555555555"
+
+
+def test_instances_that_no_file_knows_are_named(
+    with_all_plans: dict[str, str], tmp_path: Path
+) -> None:
+    """A plan or platform that was taken away while instances have it is told, with how many."""
+    log, catalog_file = tmp_path / "broker.log", tmp_path / "catalog.yaml"
+    login = (USERNAME, PASSWORD)
+    with running_broker(with_all_plans, log) as broker, Platform(broker.url, login) as platform:
+        instance, binding, _ = platform.bound(SMALL)
+        assert "not in the catalog" not in broker.log_text()
+        assert "not configured" not in broker.log_text()
+    assert CATALOG.count(SMALL) == 1
+    catalog_file.write_text(CATALOG.replace(SMALL, OTHER_PLAN), "utf-8")
+    renamed = with_all_plans | {"PGBROKER_PLATFORM_NAME": "another"}
+    with running_broker(renamed, log) as broker:
+        asyncio.run(
+            until(lambda: "platform that is not configured" in broker.log_text(), what="a warning")
+        )
+        lines = broker.log_text().splitlines()
+    (line,) = [line for line in lines if "plan that is not in the catalog" in line]
+    assert SMALL in line
+    assert "error" in line
+    done = run_program("reconcile", "--json", environ=with_all_plans)
+    plans = {report["server"]: report["unknown_plans"] for report in json.loads(done.stdout)}
+    assert plans["shared"] == {SMALL: 1}
+    told = run_program("reconcile", environ=with_all_plans)
+    assert f"1 instances have the plan id {SMALL}" in told.stdout
+    catalog_file.write_text(CATALOG, "utf-8")
+    with running_broker(with_all_plans, log) as broker, Platform(broker.url, login) as platform:
+        assert platform.unbind(instance, binding).status_code == 200
+        assert platform.deprovision(instance).status_code == 200
