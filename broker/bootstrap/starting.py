@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
 
 from broker.bootstrap.reconciliation import first_look, reconciler_of
 from broker.domain.errors import BrokerError
-from broker.domain.inventory import without_plan, without_platform
+from broker.domain.inventory import one_server, without_plan, without_platform
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from broker.bootstrap.fleet import Fleet
     from broker.config import Settings
-    from broker.domain.inventory import InstanceCount
+    from broker.domain.inventory import InstanceCount, Traits
+    from broker.postgres.engine import PostgresEngine
     from broker.store import PostgresStore
 
 PLAN_REMEDY = (
@@ -33,6 +35,43 @@ async def compare_at_start(settings: Settings, fleet: Fleet, store: PostgresStor
         await first_look(reconciler_of(settings, fleet, store))
     except BrokerError as exc:
         log.warning("not compared at the start", reason=exc.description)
+    await _log_servers(settings, fleet)
+
+
+async def _log_servers(settings: Settings, fleet: Fleet) -> None:
+    """Log servers that are one, and extensions that a plan promises and a server does not have."""
+    asked = await asyncio.gather(*map(_traits, fleet.engines))
+    traits = {
+        name: found
+        for name, found in zip(fleet.servers.names, asked, strict=True)
+        if found is not None
+    }
+    for same in one_server(traits):
+        log.warning(
+            "one server under several names",
+            servers=same,
+            remedy="Name it once in the servers file: its capacity is counted for each name.",
+        )
+    for offering in settings.catalog.offerings:
+        for plan in offering.plans:
+            for name, found in traits.items():
+                lacking = sorted({*plan.extensions.allowed} - found.extensions)
+                if lacking and fleet.servers.serves(plan, name):
+                    log.warning(
+                        "a server lacks extensions that a plan allows",
+                        server=name,
+                        plan=plan.name,
+                        extensions=lacking,
+                        remedy="Install them on the server, or take them out of the plan: whoever "
+                        "asks for one is refused there.",
+                    )
+
+
+async def _traits(engine: PostgresEngine) -> Traits | None:
+    try:
+        return await engine.traits()
+    except BrokerError:
+        return None  # whoever does not answer is told of elsewhere
 
 
 def log_misfits(settings: Settings, counts: Sequence[InstanceCount]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from broker.domain.catalog import Catalog
 
@@ -68,6 +68,19 @@ class Inventory:
 
 
 @dataclass(frozen=True, slots=True)
+class Traits:
+    """What a server is, whatever it is called.
+
+    Attributes:
+        identity: Equal for the same running server only.
+        extensions: Those that the broker's role can install.
+    """
+
+    identity: str
+    extensions: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceCount:
     """How many instances of a plan a platform has.
 
@@ -100,3 +113,15 @@ def without_platform(counts: Iterable[InstanceCount], platforms: Iterable[str]) 
         if count.platform not in known:
             found[count.platform] += count.total
     return found
+
+
+def one_server(traits: Mapping[str, Traits]) -> list[list[str]]:
+    """Return the names that lead to the same server, for each server that has several.
+
+    Args:
+        traits: Of the servers, by name.
+    """
+    names: dict[str, list[str]] = {}
+    for name, found in traits.items():
+        names.setdefault(found.identity, []).append(name)
+    return [same for same in names.values() if len(same) > 1]

@@ -14,6 +14,7 @@ import structlog
 from psycopg.rows import class_row
 
 from broker.domain.errors import TemporaryFailure
+from broker.domain.inventory import Traits
 from broker.domain.placement import Vitals
 from broker.postgres import databases, quota, server_statements, sessions
 from broker.postgres.connections import Connections
@@ -134,6 +135,18 @@ class PostgresEngine:
         if vitals is None:
             raise AssertionError("a SELECT without FROM returns one row")
         return vitals
+
+    async def traits(self) -> Traits:
+        """Ask the server which one it is, and what can be installed on it."""
+
+        async def ask() -> Traits:
+            async with self._connections.maintenance() as connection:
+                row = await (await connection.execute(server_statements.TRAITS)).fetchone()
+            if row is None:
+                raise AssertionError("a SELECT without FROM returns one row")
+            return Traits(identity=row[0], extensions=frozenset(row[1]))
+
+        return await self._repeated(Activity("ask the server what it is"), ask)
 
     async def sizes(self) -> dict[str, int]:
         """Return the bytes that each database of the broker's occupies, by name."""

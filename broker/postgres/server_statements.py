@@ -117,6 +117,19 @@ def allow_connections(database: str, *, allow: bool) -> Composed:
     )
 
 
+TRAITS = SQL("""
+SELECT
+    EXTRACT(EPOCH FROM pg_catalog.pg_postmaster_start_time())::pg_catalog.text AS identity,
+    ARRAY(
+        SELECT v.name::pg_catalog.text
+        FROM pg_catalog.pg_available_extensions AS e
+        JOIN pg_catalog.pg_available_extension_versions AS v
+            ON v.name = e.name AND v.version = e.default_version
+        WHERE v.trusted OR NOT v.superuser
+    ) AS extensions
+""")
+"""Read what can be installed, and what tells servers apart: when they started, to a microsecond."""
+
 VITALS = SQL("""
 SELECT
     pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1) AS version,

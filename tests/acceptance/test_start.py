@@ -47,3 +47,23 @@ def test_instances_that_no_file_knows_are_named(
     with running_broker(with_all_plans, log) as broker, Platform(broker.url, login) as platform:
         assert platform.unbind(instance, binding).status_code == 200
         assert platform.deprovision(instance).status_code == 200
+
+
+def test_servers_that_are_one_and_what_they_lack_are_named(
+    with_all_plans: dict[str, str], tmp_path: Path
+) -> None:
+    """One server under two names is told, and what a plan promises and no server has."""
+    log, catalog_file = tmp_path / "broker.log", tmp_path / "catalog.yaml"
+    allowed = "allowed: [citext, hstore, pg_trgm]"
+    assert allowed in CATALOG
+    lacking = CATALOG.replace(allowed, "allowed: [citext, hstore, pg_trgm, file_fdw]", 1)
+    catalog_file.write_text(lacking, "utf-8")
+    with running_broker(with_all_plans, log) as broker:
+        asyncio.run(until(lambda: "a server lacks extensions" in broker.log_text(), what="a word"))
+        lines = broker.log_text().splitlines()
+    (line,) = [line for line in lines if "a server lacks extensions" in line]
+    assert "file_fdw" in line
+    assert "citext" not in line
+    (line,) = [line for line in lines if "one server under several names" in line]
+    assert "shared" in line
+    assert "other" in line

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from broker.domain.catalog import Catalog, Offering
-from broker.domain.inventory import InstanceCount, without_plan, without_platform
+from broker.domain.inventory import (
+    InstanceCount,
+    Traits,
+    one_server,
+    without_plan,
+    without_platform,
+)
 from tests.unit.domain.examples import INSTANCE, PLAN
 
 CATALOG = Catalog((Offering(INSTANCE.service_id, "databases", "Some.", (PLAN,)),))
@@ -24,3 +30,10 @@ def test_platforms_that_are_not_configured_are_counted() -> None:
     """By their names, over all plans."""
     assert without_platform(COUNTS, ["kubernetes"]) == {"default": 7}
     assert without_platform(COUNTS, ["kubernetes", "default"]) == {}
+
+
+def test_names_of_one_server_are_found() -> None:
+    """Those that say they are the same are one; the others are told apart."""
+    here, there = Traits("here", frozenset()), Traits("there", frozenset())
+    assert one_server({"one": here, "two": there, "three": here}) == [["one", "three"]]
+    assert one_server({"one": here, "two": there}) == []
