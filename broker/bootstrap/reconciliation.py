@@ -95,7 +95,7 @@ async def first_look(reconciler: Reconciler) -> None:
     looked_at = await reconciler.store.drift.looked_at()
     new = {name: engine for name, engine in reconciler.engines.items() if name not in looked_at}
     for report in await reconcile(replace(reconciler, engines=new), Orders(apply=False)):
-        if report.failure is None:
+        if report.drift:
             log_report(report)
 
 
