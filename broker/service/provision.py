@@ -79,6 +79,8 @@ async def _hand_over(broker: Broker, request: ProvisionRequest, plan: Plan) -> b
 
 async def _task(broker: Broker, request: ProvisionRequest, plan: Plan) -> Work | Operation | None:
     """Record what is asked for, or find what was recorded before; ``None`` when it is done."""
+    if (work := await _record_straight_away(broker, request, plan)) is not None:
+        return work
     yields = YIELDS
     while True:
         try:
@@ -89,6 +91,32 @@ async def _task(broker: Broker, request: ProvisionRequest, plan: Plan) -> Work |
             yields -= 1
             if yields < 0 or not await broker.stock.make_room(plan):
                 raise
+
+
+async def _record_straight_away(
+    broker: Broker, request: ProvisionRequest, plan: Plan
+) -> Work | None:
+    """Record a new instance without a look at what there is, as is right nearly always.
+
+    Returns:
+        ``None`` when it has to be looked after all: the id may be taken, the count of what is on
+        the servers too old or to be exact, the stock asked first, or the request refused.
+    """
+    looked_for = RESTORE_FROM in request.parameters or plan.warm or broker.servers.limited(plan)
+    if looked_for or not decide.is_maintained(plan, request.maintenance_version):
+        return None
+    async with broker.store.transaction() as state:
+        recent = state.recent_occupancy()
+        if recent is None:
+            return None
+        try:
+            place = Location(broker.servers.place(plan, recent), names.database_name())
+        except PoolExhausted:
+            return None
+        operation = new_operation(broker, OperationKind.PROVISION, request.instance, request.caller)
+        instance = _instance(broker, request, plan, place)
+        recorded = await state.record_new(operation, instance, lease=broker.lease)
+    return Work(operation, instance) if recorded else None
 
 
 async def _begin(broker: Broker, request: ProvisionRequest, plan: Plan) -> Work | Operation | None:

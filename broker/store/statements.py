@@ -35,6 +35,7 @@ from broker.store.tables import (
     encryption_keys,
     instances,
     operations,
+    server_cordons,
     warm_databases,
 )
 
@@ -99,6 +100,19 @@ LOCK_INSTANCE = READ_INSTANCE.with_for_update()
 ADD_INSTANCE = (
     insert_unless(instances)
     .values(_columns(instances))
+    .on_conflict_do_nothing(index_elements=instances.primary_key)
+    .returning(true())
+)
+# A cordon holds at once: it is looked for by the statement that would make it too late.
+_new_instance = _columns(instances)
+_ADD_UNLESS_CORDONED = (
+    insert_unless(instances)
+    .from_select(
+        [*_new_instance],
+        select(*_new_instance.values()).where(
+            ~exists().where(server_cordons.c.server == _new_instance["server"])
+        ),
+    )
     .on_conflict_do_nothing(index_elements=instances.primary_key)
     .returning(true())
 )
@@ -173,6 +187,7 @@ def _recording(subject: ReturningInsert[Any] | ReturningUpdate[Any]) -> Select[A
 
 ADD_OPERATION = _with_job(insert(operations).values(RECORDED).returning(*_lease))
 RECORD_WITH_INSTANCE = _recording(ADD_INSTANCE)
+RECORD_UNLESS_CORDONED = _recording(_ADD_UNLESS_CORDONED)
 RECORD_WITH_BINDING = _recording(ADD_BINDING)
 RECORD_ON_INSTANCE = _recording(SET_INSTANCE_STATUS.returning(true()))
 RECORD_ON_BINDING = _recording(SET_BINDING_STATUS.returning(true()))

@@ -95,6 +95,27 @@ class PostgresTransaction:
         self._recent.remember(counted)
         return counted
 
+    def recent_occupancy(self) -> Occupancy | None:
+        """Return what was on all servers a moment ago, if that is known; its cordons are as old."""
+        return self._recent.counted()
+
+    async def record_new(
+        self, operation: Operation, instance: Instance, *, lease: timedelta
+    ) -> bool:
+        """Insert an instance and its operation, in progress, where nothing has been looked at.
+
+        Args:
+            operation: Leased to whoever holds its token.
+            instance: What it makes.
+            lease: How long the holder may stay silent.
+
+        Returns:
+            ``False`` when the key is taken, or the server is cordoned; then nothing has changed.
+        """
+        self._recent.add(instance)
+        values = rows.recorded_values(operation) | rows.instance_values(instance)
+        return await self._note(sql.RECORD_UNLESS_CORDONED, {"lease": lease, **values})
+
     async def add_instance(self, instance: Instance) -> bool:
         """Insert an instance; ``False`` when the key is taken by then."""
         self._recent.add(instance)

@@ -123,6 +123,7 @@ def _wrap_records(passed: _Passed) -> None:
 
     _put(PostgresTransaction, "add_operation", noting(PostgresTransaction.add_operation))
     _put(PostgresTransaction, "record", noting(PostgresTransaction.record))
+    _put(PostgresTransaction, "record_new", noting(PostgresTransaction.record_new))
     _put(PostgresTransaction, "finish_operation", noting_finish)
 
 

@@ -14,7 +14,7 @@ from broker.domain.placement import Occupancy
 from broker.store import KeyRing, PostgresStore
 from broker.store.errors import EncryptionKeyMissing
 from tests.integration.store.observe import query
-from tests.integration.store.records import an_instance, record
+from tests.integration.store.records import LEASE, an_instance, an_operation, record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -98,3 +98,22 @@ async def test_confirming_a_password_forgets_all_others(store: PostgresStore) ->
     (kept,) = await store.admin_passwords.passwords("alpha", "pgbroker")
     assert (kept.version, kept.confirmed) == (2, True)
     assert len(await store.admin_passwords.passwords("beta", "pgbroker")) == 1
+
+
+async def test_what_is_recorded_unseen_heeds_cordons_and_ids(store: PostgresStore) -> None:
+    """Without a look before, nothing is put on a cordoned server, and no instance over another."""
+    instance = an_instance()
+    operation = an_operation(instance.key)
+    await store.servers.cordon(instance.server, None)
+    async with store.transaction() as state:
+        assert not await state.record_new(operation, instance, lease=LEASE)
+    assert await store.instance(instance.key) is None
+    assert await store.operation(operation.id) is None
+    await store.servers.uncordon(instance.server)
+    async with store.transaction() as state:
+        assert await state.record_new(operation, instance, lease=LEASE)
+    other = an_instance(instance.key)
+    async with store.transaction() as state:
+        assert not await state.record_new(an_operation(instance.key), other, lease=LEASE)
+    assert await store.instance(instance.key) == instance
+    assert await store.operation(operation.id) == operation
