@@ -18,6 +18,7 @@ kind                    treatment  what it is
 ``role_missing``        alarm      a role of an instance or binding that is ready is not there
 ``closed``              alarm      somebody closed a database or login, and it was not the broker
 ``foreign``             alarm      a database or role of ours by name says it is somebody else's
+``unfinished``          alarm      making or deleting it failed, and nobody has asked for it again
 ``lost_state``          alarm      more is unknown than known: the state is the one that is wrong
 ======================= ========== ==============================================================
 
@@ -57,6 +58,7 @@ class DriftKind(StrEnum):
     ROLE_MISSING = "role_missing"
     CLOSED = "closed"
     FOREIGN = "foreign"
+    UNFINISHED = "unfinished"
     LOST_STATE = "lost_state"
 
     @property

@@ -12,12 +12,31 @@ from broker.domain.storage import StorageState
 from broker.service.specs import NO_LIMITS, database_spec, login_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from broker.domain.catalog import Catalog
     from broker.domain.instance import Binding
     from broker.domain.inventory import Inventory
     from broker.service.ports import Census, DatabaseSession, Store, Tags
+
+
+_INSTANCE_NOT_MADE = (
+    "Creating this instance failed, and parts of it may be there. Delete it on its platform."
+)
+_BINDING_NOT_MADE = (
+    "Creating this binding failed, and its login may be there. Unbind it on its platform."
+)
+_INSTANCE = {
+    Status.CREATING: _INSTANCE_NOT_MADE,
+    Status.FAILED: _INSTANCE_NOT_MADE,
+    Status.DELETING: "Deleting this instance failed. Delete it on its platform again.",
+}
+_BINDING = {
+    Status.CREATING: _BINDING_NOT_MADE,
+    Status.FAILED: _BINDING_NOT_MADE,
+    Status.DELETING: "Revoking this login failed, and it may still work. Unbind it again.",
+}
+"""What is said of something that nobody is at work on, by its status."""
 
 
 class InProgress(Exception):
@@ -86,10 +105,20 @@ class CheckedDatabase:
         bindings = await self._census.bindings(instance.key)
         if instance.status is Status.DELETING:
             await self._finish_drop(session, instance, bindings)
-        if instance.status is not Status.READY:
-            return
-        await self._compare(session, instance, bindings)
+        if instance.status is Status.READY:
+            await self._compare(session, instance, bindings)
+        self._note_unfinished(instance.status, instance.database, _INSTANCE)
+        for binding in bindings:
+            self._note_unfinished(binding.status, binding.login, _BINDING)
         await self._close_logins(session, instance, bindings)
+
+    def _note_unfinished(
+        self, status: Status, subject: str, explanations: Mapping[Status, str]
+    ) -> None:
+        """Report what failed half-way: nothing is in progress, so nobody is at work on it."""
+        if status in explanations:
+            deviation = Deviation(DriftKind.UNFINISHED, subject, explanations[status])
+            self.found.append((deviation, False))
 
     async def _compare(
         self, session: DatabaseSession, instance: Instance, bindings: Sequence[Binding]

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from broker.domain.drift import DriftKind
+from broker.domain.instance import Status
 from broker.postgres.look_statements import lock_key
 from broker.service.reconcile import Orders, reconcile
 from broker.service.recover import recover
@@ -177,6 +178,24 @@ async def test_a_missing_database_is_never_made_again(world: World) -> None:
         assert kinds(report) == {(DriftKind.DATABASE_MISSING, database, False)}
         assert not report.clean
     assert not await world.ask("SELECT FROM pg_database WHERE datname = %s", database)
+
+
+@pytest.mark.parametrize("status", [Status.CREATING, Status.FAILED, Status.DELETING])
+@pytest.mark.parametrize("subject", ["database", "login"])
+async def test_what_failed_half_way_is_reported(world: World, status: Status, subject: str) -> None:
+    """An instance or binding that nobody is at work on any more is a person's to delete."""
+    life = await world.a_life()
+    async with world.replica.store.transaction() as state:
+        if subject == "database":
+            await state.set_instance_status(life.instance.key, status)
+        else:
+            await state.set_binding_status(life.binding.key, status)
+    name = life.instance.database if subject == "database" else life.binding.login
+    for _ in range(2):
+        report = await world.reconcile(APPLY)
+        assert kinds(report) == {(DriftKind.UNFINISHED, name, False)}
+        assert not report.clean
+    assert await _can_connect(world, life)
 
 
 @pytest.mark.parametrize(
