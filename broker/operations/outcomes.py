@@ -77,17 +77,19 @@ def explain(work: Work, reason: BrokerError) -> BrokerError:
     """Complete a reason with the fields the specification has for this kind of operation.
 
     ``instance_usable`` belongs to updates and deprovisions only, ``update_repeatable`` to updates
-    only (OSB API 2.17, "Service Broker Errors").
+    only (OSB API 2.17, "Service Broker Errors"). An update has changed all or nothing, so that the
+    instance is as usable as before, unless the reason is that its database is lost.
     """
     match work.operation.kind:
         case OperationKind.UPDATE:
-            reason.instance_usable = True
+            if reason.instance_usable is None:
+                reason.instance_usable = True
             if reason.update_repeatable is None:
                 reason.update_repeatable = not isinstance(reason, Unprocessable)
         case OperationKind.DEPROVISION:
-            reason.instance_usable = False
+            reason.instance_usable, reason.update_repeatable = False, None
         case _:
-            pass
+            reason.instance_usable = reason.update_repeatable = None
     return reason
 
 

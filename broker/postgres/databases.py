@@ -130,7 +130,9 @@ async def existing(hold: Hold, tag: str | None = None) -> None:
     if found is None:
         raise PermanentFailure(
             f"The database {hold.database!r} does not exist on its server any more. Ask the "
-            "operator of this broker to restore it from a backup; it is never re-created empty."
+            "operator of this broker to restore it from a backup; it is never re-created empty.",
+            instance_usable=False,
+            update_repeatable=False,
         )
     await settle_limit(hold, found)
 
@@ -161,7 +163,9 @@ async def look(
         raise PermanentFailure(
             f"The database {name or hold.database!r} exists on the server and is not this "
             "instance's. Ask the operator of this broker to find out whose it is; nothing has been "
-            "changed."
+            "changed.",
+            instance_usable=False,
+            update_repeatable=False,
         )
     return found
 

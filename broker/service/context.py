@@ -188,6 +188,12 @@ async def halt(state: StateTransaction, operations: Sequence[Operation]) -> None
     A process that is at work on one may end the step it is in; it keeps the lock of the database
     as long, and notices afterwards.
     """
-    halted = TemporaryFailure("Halted: what it was making is being deleted.")
     for operation in operations:
+        # Only what an update answers has a field for it (OSB API 2.17, "Service Broker Errors").
+        usable = False if operation.kind is OperationKind.UPDATE else None
+        halted = TemporaryFailure(
+            "Halted: what it was working on is being deleted.",
+            instance_usable=usable,
+            update_repeatable=usable,
+        )
         await state.halt_operation(operation.failed(halted))

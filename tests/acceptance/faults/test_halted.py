@@ -29,19 +29,29 @@ DELETING = """
     WHERE instance_id = %s AND state = 'in progress' AND kind IN ('deprovision', 'unbind')
 """
 
+FIELDS = ("instance_usable", "update_repeatable")
+"""What an answer to a failed update has to say of the instance."""
+
 IMPATIENT = (0.1, 0.15, 0.2, 0.3, 0.4)
 """Seconds after which a client gives up; some of them within the work, wherever that is."""
 
 MAKING = [
     (kind, boundary)
-    for kind, boundary in boundaries(OperationKind.PROVISION, OperationKind.BIND)
+    for kind, boundary in boundaries(
+        OperationKind.PROVISION, OperationKind.BIND, OperationKind.UPDATE
+    )
     if boundary not in {Boundary.RECORDING, Boundary.FINISHED}
+    # An update about to end keeps the record locked, and who deletes waits for it.
+    and (kind, boundary) != (OperationKind.UPDATE, Boundary.FINISHING)
 ]
 
 
 @pytest.mark.parametrize(("kind", "boundary"), MAKING)
 async def test_a_deletion_halts_what_is_being_made(fleet: Fleet, kind: str, boundary: str) -> None:
-    """Its process is alive and at work; once it looks up it stops, and nothing remains."""
+    """Its process is alive and at work; once it looks up it stops, and nothing remains.
+
+    Who waits for an update learns that the instance is not to be used, or updated, any more.
+    """
     async with fleet.platform() as platform, fleet.platform(fleet.failing) as slow:
         request = await Request.prepared(platform, kind)
         await fleet.arm(kind, boundary, Action.HOLD)
@@ -57,6 +67,8 @@ async def test_a_deletion_halts_what_is_being_made(fleet: Fleet, kind: str, boun
         refused = await making
         assert refused is not None
         assert refused.is_error
+        told = {field: value for field, value in refused.json().items() if field in FIELDS}
+        assert told == (dict.fromkeys(FIELDS, False) if kind == OperationKind.UPDATE else {})
     await fleet.agrees()
 
 

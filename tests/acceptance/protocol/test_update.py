@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
+from psycopg.sql import SQL, Identifier
 
 from tests.support.catalog import BIG, ELSEWHERE, OTHER_PLAN, OTHER_SERVICE, SMALL, TINY
 from tests.support.platform import new_id, rows
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from tests.support.application import Footprint
     from tests.support.platform import Platform
+    from tests.support.postgres import PostgresServer
 
 LIMIT = "SELECT datconnlimit FROM pg_database WHERE datname = current_database()"
 LOGIN_LIMIT = "SELECT rolconnlimit FROM pg_roles WHERE rolname = session_user"
@@ -85,6 +88,23 @@ def test_an_extension_in_use_stays(kubernetes: Platform, kept: Callable[[], Foot
     polled = kubernetes.poll(instance).json()
     assert polled["state"] == "failed"
     assert polled["instance_usable"] is polled["update_repeatable"] is True
+
+
+def test_an_instance_whose_database_is_lost(kubernetes: Platform, postgres: PostgresServer) -> None:
+    """A failed update says that the instance cannot be used; it can still be deleted."""
+    instance, _, credentials = kubernetes.bound()
+    with psycopg.connect(postgres.broker_dsn(), autocommit=True) as broker:
+        drop = SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(credentials["database"]))
+        broker.execute(drop)
+    failed = kubernetes.update(instance, plan_id=BIG)
+    assert failed.status_code == 500
+    body = failed.json()
+    assert "does not exist on its server any more" in body.pop("description")
+    assert body == {"instance_usable": False, "update_repeatable": False}
+    polled = kubernetes.poll(instance).json()
+    assert polled["instance_usable"] is polled["update_repeatable"] is False
+    assert kubernetes.bind(instance, new_id()).json().keys() == {"description"}
+    assert kubernetes.deprovision(instance).status_code == 200
 
 
 @pytest.mark.parametrize(

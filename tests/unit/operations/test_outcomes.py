@@ -56,7 +56,7 @@ def test_fields_of_updates_stay_with_updates(
 ) -> None:
     """OSB API 2.17 forbids both fields in errors of operations they do not belong to."""
     given = reason()
-    given.instance_usable = given.update_repeatable = None
+    given.instance_usable = given.update_repeatable = False
     explained = explain(_work(kind), given)
     assert (explained.instance_usable, explained.update_repeatable) == (None, None)
 
@@ -78,9 +78,17 @@ def test_a_failed_update_leaves_a_usable_instance(reason: BrokerError, repeatabl
     assert explained.update_repeatable is repeatable
 
 
+def test_an_update_that_fails_for_a_lost_database_leaves_nothing_to_use() -> None:
+    """Who found out that the database is gone has said so; an explanation does not deny it."""
+    lost = PermanentFailure("no", instance_usable=False, update_repeatable=False)
+    explained = explain(_work(OperationKind.UPDATE), lost)
+    assert (explained.instance_usable, explained.update_repeatable) == (False, False)
+
+
 def test_a_failed_deprovision_leaves_nothing_to_use() -> None:
     """What is half deleted must not be bound any more."""
-    explained = explain(_work(OperationKind.DEPROVISION), TemporaryFailure("no"))
+    reason = TemporaryFailure("no", update_repeatable=False)
+    explained = explain(_work(OperationKind.DEPROVISION), reason)
     assert explained.instance_usable is False
     assert explained.update_repeatable is None
 
