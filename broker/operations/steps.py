@@ -97,7 +97,11 @@ def _restore(
 
 
 def _update(work: Work, plan: Plan, target: UpdateTarget, tags: Tags) -> tuple[Step, ...]:
-    """One transaction: all of the change, or nothing of it. A full database may be written to."""
+    """One transaction, the last step: all of the change, or nothing of it.
+
+    A full database may be written to before that: should the change fail, the next measurement
+    makes it read-only again, while a change that was made could not be taken back.
+    """
     instance = work.instance
     change = DatabaseChange(
         database=database_spec(updated(instance, target), plan.limits, tags),
@@ -105,16 +109,14 @@ def _update(work: Work, plan: Plan, target: UpdateTarget, tags: Tags) -> tuple[S
         drop_extensions=tuple(e for e in instance.extensions if e not in target.extensions),
         logins=tuple(binding.login for binding in work.bindings),
     )
-    steps = [
-        _adopt(instance, database_spec(instance, plan.limits, tags), tags),
-        Step("change_database", lambda database: database.change_database(change)),
-    ]
+    steps = [_adopt(instance, database_spec(instance, plan.limits, tags), tags)]
     if instance.storage is not StorageState.WITHIN and target.plan_id != instance.plan_id:
         # The data was found to fit into the new plan when the update was accepted.
         writers = [binding.login for binding in work.bindings if binding.access is Access.WRITE]
         steps.append(
             Step("allow_writes", lambda db: db.allow_writes(writers, owner=instance.owner))
         )
+    steps.append(Step("change_database", lambda database: database.change_database(change)))
     return tuple(steps)
 
 

@@ -29,10 +29,12 @@ offerings:
         description: Soon full.
         update_to: [roomy]
         limits: {{connections: 5, storage: 16MiB}}
+        extensions: {{allowed: [citext]}}
       - id: {ROOMY}
         name: roomy
         description: With room.
         limits: {{connections: 5, storage: 100MiB}}
+        extensions: {{allowed: [citext]}}
 """
 FILL = "INSERT INTO t SELECT generate_series(1, 400000)"
 ONE_MORE = "INSERT INTO t VALUES (0)"
@@ -105,6 +107,25 @@ def test_a_database_that_grows_too_large(
         assert not attributes(platform, instance)["read_only"]
         assert checked(environ)["state"] == "within"
         assert platform.deprovision(instance, ROOMY).status_code == 200
+
+
+def test_a_full_database_whose_update_is_refused(
+    broker_process: BrokerProcess, broker_environment: dict[str, str]
+) -> None:
+    """It has the plan it had, and after the next measurement it is read-only as before."""
+    with Platform(broker_process.url, (USERNAME, PASSWORD)) as platform:
+        instance, _, app = platform.bound(TIGHT, parameters={"extensions": ["citext"]})
+        rows(app, "CREATE TABLE t (a int, b public.citext)")
+        rows(app, FILL)
+        assert checked(broker_environment)["state"] == "full"
+        refused = platform.update(instance, plan_id=ROOMY, parameters={"extensions": []})
+        assert refused.status_code == 422
+        assert refused.json()["instance_usable"]
+        assert platform.fetch(instance).json()["plan_id"] == TIGHT
+        assert checked(broker_environment)["state"] == "full"
+        with pytest.raises(errors.ReadOnlySqlTransaction):
+            rows(app, ONE_MORE)
+        assert platform.deprovision(instance, TIGHT).status_code == 200
 
 
 def test_leave_for_what_does_not_exist(broker_environment: dict[str, str]) -> None:

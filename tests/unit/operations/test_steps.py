@@ -9,6 +9,7 @@ import pytest
 from broker.domain.catalog import Catalog, Offering
 from broker.domain.errors import PermanentFailure
 from broker.domain.operation import OperationKind, UpdateTarget, Work
+from broker.domain.storage import StorageState
 from broker.operations.steps import steps_of
 from broker.store import EncryptedTags, KeyRing
 from tests.unit.domain.examples import BIG, BINDING, INSTANCE, PLAN, an_operation
@@ -41,6 +42,14 @@ def test_the_steps_of_each_operation(kind: OperationKind, names: list[str]) -> N
     """Their names and their order are what crash tests and the log go by."""
     steps = steps_of(_work(kind), catalog=CATALOG, tags=TAGS)
     assert [step.name for step in steps] == names
+
+
+def test_a_full_database_is_released_before_its_plan_changes() -> None:
+    """What cannot be taken back is the last step, so that a failed update has changed nothing."""
+    full = replace(_work(OperationKind.UPDATE).instance, storage=StorageState.FULL)
+    work = replace(_work(OperationKind.UPDATE), instance=full)
+    steps = steps_of(work, catalog=CATALOG, tags=TAGS)
+    assert [step.name for step in steps] == ["adopt_database", "allow_writes", "change_database"]
 
 
 @pytest.mark.parametrize(
