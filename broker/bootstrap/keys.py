@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from broker.config import Settings
 
 
+UNFINISHED = (
+    "it is being created, changed or deleted, or that has failed; wait, or delete it on its "
+    "platform."
+)
+"""Why the tags of an instance cannot be written anew."""
+
+
 async def listed(settings: Settings) -> list[dict[str, Any]]:
     """Return every key that is configured or needed, and what for; never a key itself."""
     async with operated(settings) as (_, store):
@@ -71,6 +78,7 @@ async def rotated(settings: Settings, tell: Callable[[str], None]) -> int:
             name = f"instance {key.instance_id} of {key.platform}"
             try:
                 written = await retag_instance(store, fleet.servers, tags, key, key_id=first)
+                name = name if written else f"{name}: {UNFINISHED}"
             except BrokerError as exc:
                 written, name = False, f"{name}: {exc.description}"
             moved, left = moved + written, left + (not written)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import typer
 
-from broker.cli.terminal import explained, out, run, show
+from broker.cli.terminal import explained, run, say, show
 
 if TYPE_CHECKING:
     from broker.config import Settings
@@ -46,9 +46,9 @@ def list_instances(
     elif found:
         show(instances.instances_table(found, settings.catalog))
     elif name is None:
-        out.print("There are no instances.")
+        say("There are no instances.")
     else:
-        _say(f"No instance has a database or role {name}; see `pgbroker instances deleted`, too.")
+        say(f"No instance has a database or role {name}; see `pgbroker instances deleted`, too.")
     if name is not None and not found:
         raise typer.Exit(1)
 
@@ -66,7 +66,7 @@ def deleted(*, as_json: _AsJson = False) -> None:
     elif found:
         show(instances.deleted_table(found, settings.catalog))
     else:
-        out.print("Nothing is kept: no deleted instance was of a plan with deleted_retention.")
+        say("Nothing is kept: no deleted instance was of a plan with deleted_retention.")
 
 
 @app.command("undelete")
@@ -86,9 +86,9 @@ def undelete(deletion: _Deletion, *, as_json: _AsJson = False) -> None:
         typer.echo(json.dumps(document, indent=2))
         return
     back = "is back" if done else "will be back in a while; the broker goes on with it"
-    _say(f"The instance {key.instance_id} of the platform {key.platform} {back}.")
-    _say("Its bindings are not: their credentials were revoked for good, so it has to be bound.")
-    _say(
+    say(f"The instance {key.instance_id} of the platform {key.platform} {back}.")
+    say("Its bindings are not: their credentials were revoked for good, so it has to be bound.")
+    say(
         f"The platform {key.platform} still believes that it is deleted: it neither shows nor "
         "binds nor deletes it. Create it there again with this id and the same service, plan, "
         "parameters and place; the broker then answers that it is there. A platform that lets "
@@ -130,7 +130,7 @@ def purge(
         purged.append(str(found.id))
         if not as_json:
             key = found.instance.key
-            _say(f"The data of the instance {key.instance_id} of {key.platform} is gone.")
+            say(f"The data of the instance {key.instance_id} of {key.platform} is gone.")
     if as_json:
         typer.echo(json.dumps({"purged": purged}, indent=2))
 
@@ -143,7 +143,3 @@ def _settings() -> "Settings":
         settings = load_settings(os.environ)
     configure_logging(log_format="console", level="error")
     return settings
-
-
-def _say(sentence: str) -> None:
-    out.print(sentence, highlight=False, markup=False, soft_wrap=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.cli.terminal import explained, out, run, show
+from broker.cli.terminal import explained, out, run, say, show
 
 if TYPE_CHECKING:
     from broker.config import Settings
@@ -34,19 +34,15 @@ def keys_rotate() -> None:
     from broker.bootstrap import keys  # noqa: PLC0415
 
     settings = _settings()
-    left = run(keys.rotated(settings, lambda line: out.print(line, highlight=False, markup=False)))
+    left = run(keys.rotated(settings, say))
     first = settings.encryption_keys[0].id
     if left:
-        out.print(
-            f"{left} could not be moved to the key {first} now: see above, or something is in "
-            "progress on them. Keep the old keys, and run this again.",
-            highlight=False,
+        say(
+            f"{left} could not be moved to the key {first} now: see above. "
+            "Keep the old keys, and run this again."
         )
         raise typer.Exit(1)
-    out.print(
-        f"Everything uses the key {first}; the others can be removed from the configuration.",
-        highlight=False,
-    )
+    say(f"Everything uses the key {first}; the others can be removed from the configuration.")
 
 
 def _settings() -> "Settings":

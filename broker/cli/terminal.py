@@ -51,6 +51,11 @@ def explained() -> Iterator[None]:
         raise typer.Exit(1) from exc
 
 
+def say(sentence: str) -> None:
+    """Print a sentence on one line, whatever the width: ids and commands are there to be copied."""
+    out.print(sentence, highlight=False, markup=False, soft_wrap=True)
+
+
 def show(table: Table) -> None:
     """Print a table so that nothing in it is cut: ids and commands are there to be copied.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, func, select, union, update
 
-from broker.domain.instance import InstanceKey, Status
+from broker.domain.instance import InstanceKey
 from broker.store.errors import translated
 from broker.store.tables import bindings, deleted_instances, instances, server_passwords
 
@@ -138,13 +138,10 @@ class KeyRecords:
         return len(found)
 
     async def tagged_with_others(self) -> Sequence[InstanceKey]:
-        """List the finished instances whose tags were not made with the first key."""
+        """List the instances whose tags were not made with the first key."""
         statement = (
             select(instances.c.platform, instances.c.instance_id)
-            .where(
-                instances.c.tag_key_id != self._keys.ids[0],
-                instances.c.status == Status.READY.value,
-            )
+            .where(instances.c.tag_key_id != self._keys.ids[0])
             .order_by(instances.c.platform, instances.c.instance_id)
         )
         with translated():

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from psycopg.sql import SQL, Identifier
 
 from tests.support.application import new_key
 from tests.support.catalog import SMALL
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from tests.support.postgres import PostgresServer
 
 Environ = dict[str, str]
+
+TAG = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
 
 
 def ring(environ: Environ, *keys: str) -> Environ:
@@ -145,3 +148,34 @@ def test_what_is_not_ours_is_not_tagged(
             [credentials["database"]],
         ).fetchone()
     assert told == ("mine",)
+
+
+def test_what_cannot_be_moved_to_the_new_key_is_named(
+    with_all_plans: Environ, postgres: PostgresServer, state_dsn: str, tmp_path: Path
+) -> None:
+    """An instance that could not be deleted keeps its tags; it is named, and deleting it helps."""
+    old, new = new_key("old"), new_key("new")
+    both = ring(with_all_plans, new, old)
+    with (
+        running_broker(ring(with_all_plans, old), tmp_path / "broker.log") as broker,
+        Platform(broker.url, (USERNAME, PASSWORD)) as platform,
+    ):
+        instance, _, credentials = platform.bound()
+        with psycopg.connect(postgres.superuser_dsn(), autocommit=True) as superuser:
+            name = Identifier(credentials["database"])
+            tag = superuser.execute(TAG, [credentials["database"]]).fetchone()
+            assert tag
+            superuser.execute(SQL("COMMENT ON DATABASE {} IS 'mine'").format(name))
+            assert platform.deprovision(instance).status_code == 500
+            superuser.execute(SQL("COMMENT ON DATABASE {} IS {}").format(name, *tag))
+    left = run_program("keys", "rotate", environ=both)
+    assert left.returncode == 1
+    assert f"left: instance {instance} of" in left.stdout
+    assert "delete it on its platform" in left.stdout
+    with (
+        running_broker(both, tmp_path / "broker.log") as broker,
+        Platform(broker.url, (USERNAME, PASSWORD)) as platform,
+    ):
+        assert platform.deprovision(instance).status_code == 200
+    assert run_program("keys", "rotate", environ=both).returncode == 0
+    assert used(both)["old"]["removable"]
