@@ -105,17 +105,16 @@ async def _record_straight_away(
     looked_for = RESTORE_FROM in request.parameters or plan.warm or broker.servers.limited(plan)
     if looked_for or not decide.is_maintained(plan, request.maintenance_version):
         return None
-    async with broker.store.transaction() as state:
-        recent = state.recent_occupancy()
-        if recent is None:
-            return None
-        try:
-            place = Location(broker.servers.place(plan, recent), names.database_name())
-        except PoolExhausted:
-            return None
-        operation = new_operation(broker, OperationKind.PROVISION, request.instance, request.caller)
-        instance = _instance(broker, request, plan, place)
-        recorded = await state.record_new(operation, instance, lease=broker.lease)
+    recent = broker.store.recent_occupancy()
+    if recent is None:
+        return None
+    try:
+        place = Location(broker.servers.place(plan, recent), names.database_name())
+    except PoolExhausted:
+        return None
+    operation = new_operation(broker, OperationKind.PROVISION, request.instance, request.caller)
+    instance = _instance(broker, request, plan, place)
+    recorded = await broker.store.record_new(operation, instance, lease=broker.lease)
     return Work(operation, instance) if recorded else None
 
 

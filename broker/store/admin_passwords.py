@@ -16,7 +16,7 @@ from broker.store.tables import server_passwords
 
 if TYPE_CHECKING:
     from broker.store.encryption import KeyRing
-    from broker.store.servers import Execute
+    from broker.store.execution import Execute
 
 _of_role = (server_passwords.c.server == bindparam("key_server")) & (
     server_passwords.c.role == bindparam("key_role")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Text, bindparam, exists, func, select, true
 
@@ -12,12 +12,9 @@ from broker.store import statements as sql
 from broker.store.tables import bindings, instances
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from sqlalchemy import CursorResult, Executable
-
     from broker.domain.instance import Binding, Instance, InstanceKey
     from broker.store.encryption import KeyRing
+    from broker.store.execution import Execute
 
 # In the order of the unique index over server and database.
 _PAGE = (
@@ -55,18 +52,6 @@ _INSTANCE_OF = select(instances).where(
     instances.c.server == bindparam("key_server"),
     instances.c.database == bindparam("key_database"),
 )
-
-
-class Execute(Protocol):
-    """Runs a statement, in a transaction or on its own."""
-
-    async def __call__(
-        self,
-        statement: Executable,
-        values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
-        /,
-    ) -> CursorResult[Any]:
-        """Run a statement with its parameters."""
 
 
 class Census:

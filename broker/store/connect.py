@@ -1,21 +1,24 @@
-"""Connections to the state database: how they are made, bounded in time and pooled."""
+"""Connections to the state database: what each of them is told, and SQLAlchemy's for migrations."""
 
 from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
     from sqlalchemy.ext.asyncio import AsyncEngine
     from sqlalchemy.pool import ConnectionPoolEntry
 
 PATIENCE = timedelta(seconds=5)
-"""How long to wait for a connection, for a free one of the pool, and for a lock."""
+"""How long to wait for a connection, for a free one, and for a lock."""
 
 _SETTINGS = {
     # All names are qualified; nothing that others put into `public` is ever called.
@@ -28,55 +31,56 @@ _SETTINGS = {
     "plan_cache_mode": "force_generic_plan",
     "idle_in_transaction_session_timeout": "60s",
 }
-_CONFIGURE = """
+CONFIGURE = """
     SELECT pg_catalog.set_config(key, value, false) FROM pg_catalog.json_each_text(%s)
 """
-_SILENCE = {
-    # A server that vanished without a word: give up after ten seconds, not after two hours.
-    "tcp_user_timeout": 10_000,
-    "keepalives_idle": 30,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-}
+"""Makes the ``configuration``, as its parameter, that of a session."""
 
 
-def create_engine(
-    dsn: str,
-    *,
-    pool_size: int,
-    patience: timedelta = PATIENCE,
-    isolation_level: Literal["READ COMMITTED", "AUTOCOMMIT"] = "READ COMMITTED",
-    **settings: str,
-) -> AsyncEngine:
-    """Create a pooled engine; no connection is made yet.
+def configuration(settings: Mapping[str, str], *, patience: timedelta = PATIENCE) -> str:
+    """Return the PostgreSQL settings of a session, as a JSON document.
+
+    Args:
+        settings: Further ones, over the ones for serving.
+        patience: How long to wait for a lock.
+    """
+    lock_timeout = {"lock_timeout": f"{patience.total_seconds() * 1000:.0f}ms"}
+    return json.dumps({**_SETTINGS, **lock_timeout, **settings})
+
+
+def connection_options(patience: timedelta = PATIENCE) -> dict[str, Any]:
+    """Return what libpq is told beside the connection string.
+
+    Args:
+        patience: How long to wait for a connection.
+    """
+    return {
+        "application_name": "pgbroker",
+        "connect_timeout": max(1, round(patience.total_seconds())),
+        "prepare_threshold": 1,
+        # A server that vanished without a word: give up after ten seconds, not after two hours.
+        "tcp_user_timeout": 10_000,
+        "keepalives_idle": 30,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+    }
+
+
+def create_engine(dsn: str, **settings: str) -> AsyncEngine:
+    """Create an engine that opens a connection for each use; none is made yet.
 
     Args:
         dsn: A libpq connection string or URI (PostgreSQL manual, "Connection Strings").
-        pool_size: The most connections at a time.
-        patience: How long to wait for a connection, for a free one of the pool, and for a lock.
-        isolation_level: Of every transaction; ``AUTOCOMMIT`` for statements on their own.
         settings: PostgreSQL settings of every session, over the ones for serving.
     """
     engine = create_async_engine(
         "postgresql+psycopg://",
-        connect_args={
-            "application_name": "pgbroker",
-            "connect_timeout": max(1, round(patience.total_seconds())),
-            "prepare_threshold": 1,
-            **_SILENCE,
-        },
+        connect_args=connection_options(),
         # Values must not reach a log line through an exception's text.
         hide_parameters=True,
-        isolation_level=isolation_level,
-        skip_autocommit_rollback=True,
-        max_overflow=0,
-        pool_size=pool_size,
-        pool_timeout=patience.total_seconds(),
-        pool_use_lifo=True,
+        poolclass=NullPool,
         use_native_hstore=False,
     )
-
-    lock_timeout = {"lock_timeout": f"{patience.total_seconds() * 1000:.0f}ms"}
 
     def use_dsn(
         dialect: Dialect,  # noqa: ARG001 - SQLAlchemy passes it
@@ -93,7 +97,7 @@ def create_engine(
         entry: ConnectionPoolEntry,  # noqa: ARG001 - SQLAlchemy passes it
     ) -> None:
         cursor = connection.cursor()
-        cursor.execute(_CONFIGURE, (json.dumps(_SETTINGS | lock_timeout | settings),))
+        cursor.execute(CONFIGURE, (configuration(settings),))
         cursor.close()
         connection.commit()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, func, insert, or_, select, true, union_all, update
 
@@ -13,13 +13,11 @@ from broker.store.tables import deleted_instances as table
 from broker.store.tables import instances
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
     from uuid import UUID
 
-    from sqlalchemy import CursorResult, Executable, Row
-
     from broker.domain.instance import InstanceKey
+    from broker.store.execution import Execute, Found, Row
 
 _this = table.c.id == bindparam("key_id")
 _of_platform = table.c.platform == bindparam("key_platform")
@@ -69,15 +67,6 @@ _ADD = insert(table)
 _SAVE = update(table).where(_this).values(stage=bindparam("stage"), attached=bindparam("attached"))
 _SET_TAG_KEY = update(table).where(_this).values(tag_key_id=bindparam("new_tag_key_id"))
 _REMOVE = delete(table).where(_this)
-
-
-class Execute(Protocol):
-    """Runs a statement, in a transaction or on its own."""
-
-    async def __call__(
-        self, statement: Executable, values: Mapping[str, Any] | None = None, /
-    ) -> CursorResult[Any]:
-        """Run a statement with its parameters."""
 
 
 class DeletedInstances:
@@ -168,12 +157,12 @@ class DeletedInstancesTransaction:
         await self._execute(_REMOVE, {"key_id": deletion})
 
 
-def _one(found: CursorResult[Any]) -> DeletedInstance | None:
+def _one(found: Found) -> DeletedInstance | None:
     row = found.one_or_none()
     return None if row is None else _record(row)
 
 
-def _record(row: Row[Any]) -> DeletedInstance:
+def _record(row: Row) -> DeletedInstance:
     return DeletedInstance(
         id=row.id,
         # Only what was finished is kept when it is deleted.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from broker.domain.drift import Drift
-    from broker.store.census import Execute
+    from broker.store.execution import Execute
 
 _FIRST_SEEN = select(drift.c.kind, drift.c.subject, drift.c.first_seen_at).where(
     drift.c.server == bindparam("key_server")

@@ -18,7 +18,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sqlalchemy import exc as sa
+import psycopg
+from sqlalchemy.exc import DBAPIError
 
 from broker.domain.errors import (
     ConcurrencyError,
@@ -103,17 +104,22 @@ _ACTIVE_INDEXES = {"operations_one_per_instance", "operations_one_per_binding"}
 _READ_ONLY_TRANSACTION = "25006"
 _UNDEFINED = {"42P01", "42703", "3F000"}
 _UNAVAILABLE_CLASSES = {"08", "53", "57", "58"}
+# A transaction that was idle, or there, for too long: its session is gone.
+_ENDED = {"25P03", "25P04"}
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Turn SQLAlchemy's errors into the domain's; anything else is a defect and passes."""
+def translated(*, outage: str | None = None) -> Iterator[None]:
+    """Turn the driver's errors into the domain's; anything else is a defect and passes.
+
+    Args:
+        outage: What to say when the connection broke, if not that nothing has been changed.
+    """
     try:
         yield
-    except sa.TimeoutError as exc:
-        raise StateUnavailable(BUSY) from exc
-    except sa.DBAPIError as exc:
-        error = _translate(exc)
+    except (psycopg.Error, DBAPIError) as exc:
+        # Migrations run through SQLAlchemy, which wraps the driver's error.
+        error = _translate(exc if isinstance(exc, psycopg.Error) else exc.orig, outage)
         if error is None:
             raise
         raise error from exc
@@ -121,34 +127,30 @@ def translated() -> Iterator[None]:
         raise InvalidRequest("A value of the request is not valid Unicode text.") from exc
 
 
-def _translate(exc: sa.DBAPIError) -> BrokerError | None:
-    state: str | None = getattr(exc.orig, "sqlstate", None)
-    if isinstance(exc, sa.DataError):
+def _translate(exc: BaseException | None, outage: str | None) -> BrokerError | None:
+    state: str | None = getattr(exc, "sqlstate", None)
+    if isinstance(exc, psycopg.DataError):
         return InvalidRequest("A value of the request cannot be stored in PostgreSQL.")
-    if isinstance(exc, sa.IntegrityError):
+    if isinstance(exc, psycopg.IntegrityError):
         return _violation(exc)
     if state in _UNDEFINED:
         return StateUnavailable(SCHEMA_MISSING)
     if state in _BUSY_STATES:
         return StateUnavailable(BUSY)
     if _is_outage(exc, state):
-        return StateUnavailable()
+        return StateUnavailable(outage)
     return None
 
 
-def _is_outage(exc: sa.DBAPIError, state: str | None) -> bool:
+def _is_outage(exc: BaseException | None, state: str | None) -> bool:
     if state is None:
         # A connection that could not be made, or broke, has no SQLSTATE.
-        return isinstance(exc, (sa.OperationalError, sa.InterfaceError))
-    return (
-        exc.connection_invalidated
-        or state[:2] in _UNAVAILABLE_CLASSES
-        or state == _READ_ONLY_TRANSACTION
-    )
+        return isinstance(exc, (psycopg.OperationalError, psycopg.InterfaceError))
+    return state[:2] in _UNAVAILABLE_CLASSES or state in _ENDED or state == _READ_ONLY_TRANSACTION
 
 
-def _violation(exc: sa.IntegrityError) -> BrokerError | None:
-    constraint = getattr(getattr(exc.orig, "diag", None), "constraint_name", None) or ""
+def _violation(exc: psycopg.IntegrityError) -> BrokerError | None:
+    constraint = exc.diag.constraint_name or ""
     if constraint in _ACTIVE_INDEXES:
         return ConcurrencyError()
     if constraint == "bindings_instance_fkey":

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from broker.store.storage import Execute
+    from broker.store.execution import Execute
 
 _over = bindings.c.expires_at < bindparam("before", type_=DateTime(timezone=True))
 _of_instance = (bindings.c.platform == instances.c.platform) & (

@@ -11,7 +11,7 @@ from broker.domain.operation import OperationState
 from broker.store.tables import bindings, instances, operations, warm_databases
 
 if TYPE_CHECKING:
-    from broker.store.census import Execute
+    from broker.store.execution import Execute
 
 _none = literal("", Text)
 _no_age = literal(0.0, Double)

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, func, select, union, update
 
 from broker.domain.instance import InstanceKey
-from broker.store.errors import translated
 from broker.store.tables import bindings, deleted_instances, instances, server_passwords
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
 
-    from sqlalchemy import Column, Table
-    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy import Column, Select, Table, Update
 
     from broker.store.encryption import KeyRing
+    from broker.store.execution import Execute
 
 BATCH = 100
 """Rows encrypted again in one transaction."""
@@ -55,6 +55,40 @@ USES = (
 """Everything that keeps a key from being taken out of the configuration."""
 
 
+def _old(table: Table) -> Select[Any]:
+    key = tuple(table.primary_key)
+    return (
+        select(*key, table.c.secret, table.c.secret_key_id)
+        .where(table.c.secret_key_id != bindparam("first"))
+        .order_by(*key)
+        .limit(BATCH)
+        # To wait with some locked would deadlock with the deletion of an instance's.
+        .with_for_update(skip_locked=True)
+    )
+
+
+def _encrypted(table: Table) -> Update:
+    new = update(table).values(
+        secret=bindparam("new_secret"), secret_key_id=bindparam("new_key_id")
+    )
+    for column in table.primary_key:
+        new = new.where(column == bindparam(f"key_{column.name}"))
+    return new
+
+
+_OLD = {table: _old(table) for table in SECRETS}
+_ENCRYPTED = {table: _encrypted(table) for table in SECRETS}
+_COUNTS = {
+    use.what: select(use.key_id.label("id"), func.count().label("total"))
+    .where(use.key_id.is_not(None))
+    .group_by(use.key_id)
+    for use in USES
+}
+_TAGGED_WITH_OTHERS = (
+    select(instances.c.platform, instances.c.instance_id)
+    .where(instances.c.tag_key_id != bindparam("first"))
+    .order_by(instances.c.platform, instances.c.instance_id)
+)
 USED_KEYS = union(*(select(use.key_id) for use in USES))
 """The ids of all keys that something needs."""
 
@@ -63,24 +97,27 @@ class KeyRecords:
     """What keys are used for, and moving it to the first of the ring.
 
     Args:
-        engine: Connections to the state database.
+        execute: Runs a statement on its own.
+        transaction: Opens a transaction, whose statements are run by what it gives.
         keys: The ring.
     """
 
-    def __init__(self, engine: AsyncEngine, keys: KeyRing) -> None:
-        self._engine = engine
+    def __init__(
+        self,
+        execute: Execute,
+        transaction: Callable[[], AbstractAsyncContextManager[Execute]],
+        keys: KeyRing,
+    ) -> None:
+        self._execute = execute
+        self._transaction = transaction
         self._keys = keys
 
     async def uses(self) -> dict[str, dict[str, int]]:
         """Count the rows that need each key, by key id and what for."""
         found: dict[str, dict[str, int]] = {}
-        with translated():
-            async with self._engine.connect() as connection:
-                for use in USES:
-                    counted = select(use.key_id.label("id"), func.count().label("total"))
-                    statement = counted.where(use.key_id.is_not(None)).group_by(use.key_id)
-                    for row in await connection.execute(statement):
-                        found.setdefault(row.id, {})[use.what] = row.total
+        for what, statement in _COUNTS.items():
+            for row in await self._execute(statement):
+                found.setdefault(row.id, {})[what] = row.total
         return found
 
     async def encrypt_again(self) -> AsyncGenerator[int]:
@@ -105,46 +142,21 @@ class KeyRecords:
                     yield done
 
     async def _batch(self, table: Table) -> int:
-        first = self._keys.ids[0]
-        key = tuple(table.primary_key)
-        old = (
-            select(*key, table.c.secret, table.c.secret_key_id)
-            .where(table.c.secret_key_id != first)
-            .order_by(*key)
-            .limit(BATCH)
-            # To wait with some locked would deadlock with the deletion of an instance's.
-            .with_for_update(skip_locked=True)
-        )
-        new = update(table).values(
-            secret=bindparam("new_secret"), secret_key_id=bindparam("new_key_id")
-        )
-        for column in key:
-            new = new.where(column == bindparam(f"key_{column.name}"))
-        with translated():
-            async with self._engine.begin() as connection:
-                found = (await connection.execute(old)).all()
-                for row in found:
-                    values = [getattr(row, column.name) for column in key]
-                    place = (table.name, "secret", *map(str, values))
-                    plaintext = self._keys.decrypt(row.secret_key_id, row.secret, place=place)
-                    key_id, sealed = self._keys.encrypt(plaintext, place=place)
-                    parameters = {
-                        f"key_{column.name}": value
-                        for column, value in zip(key, values, strict=True)
-                    }
-                    await connection.execute(
-                        new, parameters | {"new_secret": sealed, "new_key_id": key_id}
-                    )
-        return len(found)
+        key = [column.name for column in table.primary_key]
+        async with self._transaction() as execute:
+            found = await execute(_OLD[table], {"first": self._keys.ids[0]})
+            for row in found:
+                values = {name: getattr(row, name) for name in key}
+                place = (table.name, "secret", *map(str, values.values()))
+                plaintext = self._keys.decrypt(row.secret_key_id, row.secret, place=place)
+                key_id, sealed = self._keys.encrypt(plaintext, place=place)
+                parameters = {f"key_{name}": value for name, value in values.items()}
+                await execute(
+                    _ENCRYPTED[table], parameters | {"new_secret": sealed, "new_key_id": key_id}
+                )
+        return len(found.rows)
 
     async def tagged_with_others(self) -> Sequence[InstanceKey]:
         """List the instances whose tags were not made with the first key."""
-        statement = (
-            select(instances.c.platform, instances.c.instance_id)
-            .where(instances.c.tag_key_id != self._keys.ids[0])
-            .order_by(instances.c.platform, instances.c.instance_id)
-        )
-        with translated():
-            async with self._engine.connect() as connection:
-                found = (await connection.execute(statement)).all()
+        found = await self._execute(_TAGGED_WITH_OTHERS, {"first": self._keys.ids[0]})
         return [InstanceKey(row.platform, row.instance_id) for row in found]

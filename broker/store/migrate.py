@@ -56,7 +56,7 @@ async def migrate(dsn: str) -> list[str]:
     Raises:
         StateUnavailable: The database cannot be reached, or is newer than the code.
     """
-    engine = create_engine(dsn, pool_size=1, lock_timeout=_LOCK_TIMEOUT, statement_timeout="0")
+    engine = create_engine(dsn, lock_timeout=_LOCK_TIMEOUT, statement_timeout="0")
     try:
         with translated():
             async with engine.begin() as connection:

@@ -19,9 +19,8 @@ from broker.domain.operation import (
 from broker.domain.storage import StorageState
 
 if TYPE_CHECKING:
-    from sqlalchemy import Row
-
     from broker.store.encryption import KeyRing
+    from broker.store.execution import Row
 
 
 def instance_key(key: InstanceKey) -> dict[str, Any]:
@@ -68,7 +67,7 @@ def instance_values(instance: Instance) -> dict[str, Any]:
     }
 
 
-def to_instance(row: Row[Any], status: Status | None = None) -> Instance:
+def to_instance(row: Row, status: Status | None = None) -> Instance:
     """Build an instance from its row.
 
     Args:
@@ -130,7 +129,7 @@ def binding_values(binding: Binding, keys: KeyRing) -> dict[str, Any]:
     }
 
 
-def to_binding(row: Row[Any], keys: KeyRing) -> Binding:
+def to_binding(row: Row, keys: KeyRing) -> Binding:
     """Build a binding from its row.
 
     Raises:
@@ -189,7 +188,7 @@ def outcome_values(operation: Operation) -> dict[str, Any]:
     }
 
 
-def to_operation(row: Row[Any]) -> Operation:
+def to_operation(row: Row) -> Operation:
     """Build an operation from its row."""
     identity = None
     if row.identity_platform is not None:

@@ -6,7 +6,7 @@ Belongs here: those statements, and what runs them. Which servers there are is i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from sqlalchemy import (
     BigInteger,
@@ -39,12 +39,10 @@ from broker.store.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
 
-    from sqlalchemy import CursorResult, Executable
-
     from broker.domain.instance import Instance
+    from broker.store.execution import Execute, Found
 
 LOCK_PLACEMENT = select(func.pg_advisory_xact_lock(func.hashtextextended(f"{SCHEMA} placement", 0)))
 
@@ -164,15 +162,6 @@ _UNCORDON = (
 )
 
 
-class Execute(Protocol):
-    """Runs a statement on its own."""
-
-    async def __call__(
-        self, statement: Executable, values: Mapping[str, Any] | None = None, /
-    ) -> CursorResult[Any]:
-        """Run a statement with its parameters."""
-
-
 @dataclass(frozen=True, slots=True)
 class Cordon:
     """A server that gets no new databases.
@@ -188,7 +177,7 @@ class Cordon:
     since: datetime
 
 
-def occupancy(found: CursorResult[Any]) -> Occupancy:
+def occupancy(found: Found) -> Occupancy:
     """Build what the statement ``OCCUPANCY`` has found."""
     placed: list[Placed] = []
     cordoned: set[str] = set()

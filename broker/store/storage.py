@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from sqlalchemy import BigInteger, DateTime, Text, bindparam, exists, func, select, true, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy import CursorResult, Executable
+    from broker.store.execution import Execute, Row
 
 _BATCH = 1000
 
@@ -92,15 +92,6 @@ _RESTRICTED = select(
 )
 
 
-class Execute(Protocol):
-    """Runs a statement on its own."""
-
-    async def __call__(
-        self, statement: Executable, values: Mapping[str, Any] | None = None, /
-    ) -> CursorResult[Any]:
-        """Run a statement with its parameters."""
-
-
 class StorageRecords:
     """The measurements (``broker.service.storage.StorageRecords``).
 
@@ -113,7 +104,7 @@ class StorageRecords:
 
     async def anything_restricted(self) -> bool:
         """Tell whether some instance is full, or about to be released."""
-        return bool((await self._execute(_RESTRICTED)).scalar_one())
+        return bool((await self._execute(_RESTRICTED)).one()[0])
 
     async def ready(self) -> Sequence[StoredInstance]:
         """Read all finished instances with their last measurements."""
@@ -155,7 +146,7 @@ class StorageRecords:
         return (await self._execute(_ALLOW_WRITES, values)).one_or_none() is not None
 
 
-def _to_use(row: Any) -> StorageUse | None:
+def _to_use(row: Row) -> StorageUse | None:
     if row.measured_at is None:
         return None
     return StorageUse(row.used, row.measured_at, row.writes_allowed_until)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.exc import DBAPIError
+import psycopg
 
 from broker.domain.errors import BrokerError, StateUnavailable
 from broker.store import rows
 from broker.store import statements as sql
 from broker.store.admin_passwords import AdminPasswords
 from broker.store.census import Census
-from broker.store.connect import PATIENCE, create_engine
+from broker.store.connect import PATIENCE
 from broker.store.deleted import DeletedInstances
 from broker.store.drift import DriftRecords
 from broker.store.errors import (
@@ -29,6 +29,7 @@ from broker.store.keys import USED_KEYS, KeyRecords
 from broker.store.migrate import head
 from broker.store.recent import RecentOccupancy
 from broker.store.servers import ServerRecords
+from broker.store.sessions import Sessions
 from broker.store.storage import StorageRecords
 from broker.store.transaction import PostgresTransaction
 from broker.store.warm import WarmRecords
@@ -38,11 +39,14 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from uuid import UUID
 
-    from sqlalchemy import CursorResult, Executable, Row
+    from sqlalchemy.sql.elements import ClauseElement
 
     from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey, Status
     from broker.domain.operation import Operation
+    from broker.domain.placement import Occupancy
     from broker.store.encryption import KeyRing
+    from broker.store.execution import Execute, Found, Row
+    from broker.store.sessions import Session
 
 _FATE_POLL = 0.05
 
@@ -72,11 +76,10 @@ class PostgresStore:
     def __init__(
         self, dsn: str, keys: KeyRing, *, pool_size: int = 6, patience: timedelta = PATIENCE
     ) -> None:
-        self._engine = create_engine(dsn, pool_size=pool_size, patience=patience)
-        # Without BEGIN and COMMIT a single statement is one round trip, not three.
-        self._single = create_engine(
-            dsn, pool_size=pool_size, patience=patience, isolation_level="AUTOCOMMIT"
-        )
+        self._sessions = Sessions(dsn, size=pool_size, patience=patience, autocommit=False)
+        # Without BEGIN and COMMIT a single statement is one round trip, not three. They are apart
+        # so that a transaction that waits for one never waits for others like itself.
+        self._single = Sessions(dsn, size=pool_size, patience=patience, autocommit=True)
         self._keys = keys
         self._patience = patience
         self.servers = ServerRecords(self._execute)
@@ -89,12 +92,12 @@ class PostgresStore:
         self.figures = FigureRecords(self._execute)
         self.drift = DriftRecords(self._execute)
         self.expired = ExpiredBindings(self._execute)
-        self.keys = KeyRecords(self._engine, keys)
+        self.keys = KeyRecords(self._execute, self._executing, keys)
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._engine.dispose()
-        await self._single.dispose()
+        await self._sessions.close()
+        await self._single.close()
 
     async def check(self) -> None:
         """Make sure that the state database can be used, in one round trip.
@@ -136,20 +139,27 @@ class PostgresStore:
         Raises:
             StateUnavailable: The state database cannot be reached.
         """
-        with translated():
-            connection = await self._engine.connect()
-        try:
-            state = PostgresTransaction(connection, self._keys, self._recent)
-            yield state
+        async with self._lent(self._sessions) as session:
+            state = PostgresTransaction(session, self._keys, self._recent)
+            try:
+                yield state
+            except Exception:
+                # The session is given back as good as new; if not, it is closed.
+                with suppress(psycopg.Error):
+                    await session.connection.rollback()
+                raise
             try:
                 with translated():
-                    await connection.commit()
+                    await session.connection.commit()
             except StateUnavailable as exc:
                 if not await self._committed_nevertheless(state, exc):
                     raise
-        finally:
-            # Shielded: a caller that was cancelled must not take a connection of the pool along.
-            await asyncio.shield(connection.close())
+
+    @asynccontextmanager
+    async def _executing(self) -> AsyncIterator[Execute]:
+        """Open a transaction for whoever brings statements of its own."""
+        async with self.transaction() as state:
+            yield state.execute
 
     async def _committed_nevertheless(
         self, state: PostgresTransaction, reason: StateUnavailable
@@ -195,6 +205,35 @@ class PostgresStore:
         statement = sql.NEWEST_ON_INSTANCE if binding_id is None else sql.NEWEST_ON_BINDING
         row = await self._row(statement, rows.subject_key(key, binding_id))
         return None if row is None else rows.to_operation(row)
+
+    def recent_occupancy(self) -> Occupancy | None:
+        """Return what was on all servers a moment ago, if that is known; its cordons are as old."""
+        return self._recent.counted()
+
+    async def record_new(
+        self, operation: Operation, instance: Instance, *, lease: timedelta
+    ) -> bool:
+        """Insert an instance and its operation, in progress, where nothing has been looked at.
+
+        Args:
+            operation: Leased to whoever holds its token.
+            instance: What it makes.
+            lease: How long the holder may stay silent.
+
+        Returns:
+            ``False`` when the key is taken, or the server is cordoned; then nothing has changed.
+
+        Raises:
+            ConcurrencyError: One is in progress on the same instance.
+            StateUnavailable: Whether it was recorded cannot be told; the same request tells.
+        """
+        self._recent.add(instance)
+        values = rows.recorded_values(operation) | rows.instance_values(instance)
+        found = await self._execute(
+            sql.RECORD_UNLESS_CORDONED, {"lease": lease, **values}, outage=UNKNOWN_FATE
+        )
+        # Should it have been sent twice, it is its own record that was in the way.
+        return found.first() is not None or await self.holds_lease(operation)
 
     async def extend_lease(self, operation: Operation, *, lease: timedelta) -> bool:
         """Keep an operation ours for longer; ``False`` when it is not ours any more."""
@@ -251,31 +290,34 @@ class PostgresStore:
         return (await self._execute(sql.FORGET_OPERATIONS, {"after": after})).rowcount
 
     async def _row(
-        self, statement: Executable, values: Mapping[str, Any] | None = None
-    ) -> Row[Any] | None:
+        self, statement: ClauseElement, values: Mapping[str, Any] | None = None
+    ) -> Row | None:
         return (await self._execute(statement, values)).one_or_none()
 
     async def _execute(
         self,
-        statement: Executable,
+        statement: ClauseElement,
         values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
-    ) -> CursorResult[Any]:
+        *,
+        outage: str | None = None,
+    ) -> Found:
         """Run a statement on its own; again, once, if the server had closed the connection.
 
         Every statement given is one that may be repeated.
-        """
-        with translated():
-            try:
-                return await self._execute_once(statement, values)
-            except DBAPIError as exc:
-                if not exc.connection_invalidated:
-                    raise
-                return await self._execute_once(statement, values)
 
-    async def _execute_once(
-        self,
-        statement: Executable,
-        values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None,
-    ) -> CursorResult[Any]:
-        async with self._single.connect() as connection:
-            return await connection.execute(statement, values)
+        Args:
+            statement: What to run.
+            values: Its parameters, or several sets of them.
+            outage: What to say when the connection broke, and broke again.
+        """
+        async with self._lent(self._single) as session:
+            with translated(outage=outage):
+                return await session.execute(statement, values, repeatable=True)
+
+    @asynccontextmanager
+    async def _lent(self, sessions: Sessions) -> AsyncIterator[Session]:
+        """Lend a session; what is raised within passes as it is."""
+        async with AsyncExitStack() as lent:
+            with translated():
+                session = await lent.enter_async_context(sessions.lent())
+            yield session

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.exc import DBAPIError
-
 from broker.domain.instance import Binding, Instance, Status
 from broker.store import rows, servers
 from broker.store import statements as sql
@@ -19,25 +17,26 @@ from broker.store.errors import translated
 from broker.store.warm import WarmRecords
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import timedelta
     from uuid import UUID
 
-    from sqlalchemy import CursorResult, Executable, Row
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy.sql.elements import ClauseElement
 
     from broker.domain.instance import BindingKey, InstanceKey
     from broker.domain.operation import Operation
     from broker.domain.placement import Occupancy
     from broker.store.encryption import KeyRing
+    from broker.store.execution import Found, Row
     from broker.store.recent import RecentOccupancy
+    from broker.store.sessions import Session
 
 
 class PostgresTransaction:
-    """A ``StateTransaction`` on one connection.
+    """A ``StateTransaction`` in one session.
 
     Args:
-        connection: Not in a transaction yet.
+        session: Not in a transaction yet; begins one with its first statement.
         keys: Encrypts and decrypts the secrets of bindings.
         recent: What servers held a moment ago.
 
@@ -49,13 +48,13 @@ class PostgresTransaction:
 
     id: str | None = None
 
-    def __init__(self, connection: AsyncConnection, keys: KeyRing, recent: RecentOccupancy) -> None:
-        self._connection = connection
+    def __init__(self, session: Session, keys: KeyRing, recent: RecentOccupancy) -> None:
+        self._session = session
         self._recent = recent
         self._keys = keys
         self._begun = False
-        self.deleted = DeletedInstancesTransaction(self._execute)
-        self.warm = WarmRecords(self._execute)
+        self.deleted = DeletedInstancesTransaction(self.execute)
+        self.warm = WarmRecords(self.execute)
 
     async def instance(self, key: InstanceKey) -> Instance | None:
         """Read an instance and lock it until the transaction ends."""
@@ -69,12 +68,12 @@ class PostgresTransaction:
 
     async def bindings(self, key: InstanceKey) -> list[Binding]:
         """Read all bindings of an instance, oldest first."""
-        found = await self._execute(sql.READ_BINDINGS, rows.instance_key(key))
+        found = await self.execute(sql.READ_BINDINGS, rows.instance_key(key))
         return [rows.to_binding(row, self._keys) for row in found]
 
     async def active_operations(self, key: InstanceKey) -> list[Operation]:
         """Read what is in progress on the instance and on its bindings, the oldest first."""
-        found = await self._execute(sql.ACTIVE, rows.instance_key(key))
+        found = await self.execute(sql.ACTIVE, rows.instance_key(key))
         return [rows.to_operation(row) for row in found]
 
     async def occupancy(self, *, exclusively: bool) -> Occupancy:
@@ -87,34 +86,13 @@ class PostgresTransaction:
         recent = None if exclusively else self._recent.counted()
         if exclusively:
             # A statement of its own: the count must see what was committed while this one waited.
-            await self._execute(servers.LOCK_PLACEMENT)
+            await self.execute(servers.LOCK_PLACEMENT)
         if recent is not None:
-            now = servers.occupancy(await self._execute(servers.CORDONED))
+            now = servers.occupancy(await self.execute(servers.CORDONED))
             return replace(recent, cordoned=now.cordoned)
-        counted = servers.occupancy(await self._execute(servers.OCCUPANCY))
+        counted = servers.occupancy(await self.execute(servers.OCCUPANCY))
         self._recent.remember(counted)
         return counted
-
-    def recent_occupancy(self) -> Occupancy | None:
-        """Return what was on all servers a moment ago, if that is known; its cordons are as old."""
-        return self._recent.counted()
-
-    async def record_new(
-        self, operation: Operation, instance: Instance, *, lease: timedelta
-    ) -> bool:
-        """Insert an instance and its operation, in progress, where nothing has been looked at.
-
-        Args:
-            operation: Leased to whoever holds its token.
-            instance: What it makes.
-            lease: How long the holder may stay silent.
-
-        Returns:
-            ``False`` when the key is taken, or the server is cordoned; then nothing has changed.
-        """
-        self._recent.add(instance)
-        values = rows.recorded_values(operation) | rows.instance_values(instance)
-        return await self._note(sql.RECORD_UNLESS_CORDONED, {"lease": lease, **values})
 
     async def add_instance(self, instance: Instance) -> bool:
         """Insert an instance; ``False`` when the key is taken by then."""
@@ -133,34 +111,34 @@ class PostgresTransaction:
     async def save_instance(self, instance: Instance) -> None:
         """Overwrite an instance."""
         key = rows.instance_key(instance.key)
-        await self._execute(sql.SAVE_INSTANCE, key | rows.instance_values(instance))
+        await self.execute(sql.SAVE_INSTANCE, key | rows.instance_values(instance))
 
     async def set_instance_status(self, key: InstanceKey, status: Status) -> None:
         """Change nothing of an instance but its status."""
         values = rows.instance_key(key) | {"status": status.value}
-        await self._execute(sql.SET_INSTANCE_STATUS, values)
+        await self.execute(sql.SET_INSTANCE_STATUS, values)
 
     async def set_tag_key(self, key: InstanceKey, key_id: str) -> None:
         """Record the key that an instance's tags are made with from now on."""
-        await self._execute(sql.SET_TAG_KEY, rows.instance_key(key) | {"tag_key_id": key_id})
+        await self.execute(sql.SET_TAG_KEY, rows.instance_key(key) | {"tag_key_id": key_id})
 
     async def set_binding_status(self, key: BindingKey, status: Status) -> None:
         """Change nothing of a binding but its status."""
         values = rows.binding_key(key) | {"status": status.value}
-        await self._execute(sql.SET_BINDING_STATUS, values)
+        await self.execute(sql.SET_BINDING_STATUS, values)
 
     async def set_binding_secret(self, binding: Binding) -> None:
         """Change nothing of a binding but its password."""
         values = rows.binding_key(binding.key) | rows.secret_values(binding, self._keys)
-        await self._execute(sql.SET_BINDING_SECRET, values)
+        await self.execute(sql.SET_BINDING_SECRET, values)
 
     async def remove_instance(self, key: InstanceKey) -> None:
         """Delete an instance with all its bindings."""
-        await self._execute(sql.REMOVE_INSTANCE, rows.instance_key(key))
+        await self.execute(sql.REMOVE_INSTANCE, rows.instance_key(key))
 
     async def remove_binding(self, key: BindingKey) -> None:
         """Delete a binding, its encrypted secret with it."""
-        await self._execute(sql.REMOVE_BINDING, rows.binding_key(key))
+        await self.execute(sql.REMOVE_BINDING, rows.binding_key(key))
 
     async def add_operation(self, operation: Operation, *, lease: timedelta) -> None:
         """Insert an operation in progress, leased to whoever holds its token.
@@ -169,7 +147,7 @@ class PostgresTransaction:
             ConcurrencyError: One is in progress on the same instance or binding.
         """
         values = {"lease": lease, **rows.recorded_values(operation)}
-        self.id = (await self._execute(sql.ADD_OPERATION, values)).one()[0]
+        self.id = (await self.execute(sql.ADD_OPERATION, values)).one()[0]
 
     async def record(
         self, operation: Operation, subject: Instance | Binding | Status, *, lease: timedelta
@@ -223,32 +201,27 @@ class PostgresTransaction:
         values = {"key_id": operation.id, **rows.outcome_values(operation)}
         return await self._note(sql.HALT_OPERATION, values)
 
-    async def _note(self, statement: Executable, values: Mapping[str, Any]) -> bool:
+    async def _note(self, statement: ClauseElement, values: Mapping[str, Any]) -> bool:
         row = await self._row(statement, values)
         if row is not None:
             self.id = row[0]
         return row is not None
 
-    async def _row(self, statement: Executable, values: Mapping[str, Any]) -> Row[Any] | None:
-        return (await self._execute(statement, values)).one_or_none()
+    async def _row(self, statement: ClauseElement, values: Mapping[str, Any]) -> Row | None:
+        return (await self.execute(statement, values)).one_or_none()
 
-    async def _execute(
-        self, statement: Executable, values: Mapping[str, Any] | None = None
-    ) -> CursorResult[Any]:
-        """Run a statement.
+    async def execute(
+        self,
+        statement: ClauseElement,
+        values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    ) -> Found:
+        """Run a statement of the store's.
 
         Raises:
             StateUnavailable: The state database cannot be reached, or is too busy.
             ConcurrencyError: An operation is in progress on the same instance or binding.
             InvalidRequest: A value cannot be stored.
         """
+        repeatable, self._begun = not self._begun, True
         with translated():
-            try:
-                return await self._connection.execute(statement, values)
-            except DBAPIError as exc:
-                if self._begun or not exc.connection_invalidated:
-                    raise
-                await self._connection.rollback()
-                return await self._connection.execute(statement, values)
-            finally:
-                self._begun = True
+            return await self._session.execute(statement, values, repeatable=repeatable)

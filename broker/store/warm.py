@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from psycopg import IntegrityError
 from sqlalchemy import (
     any_,
     bindparam,
@@ -16,12 +17,12 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    or_,
     select,
     true,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.types import Text
 
 from broker.domain.errors import StateUnavailable
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from broker.domain.instance import Instance
     from broker.domain.operation import Operation
-    from broker.store.servers import Execute
+    from broker.store.execution import Execute
 
 _MADE = ("database", "server", "service_id", "plan_id", "fingerprint", "tag")
 
@@ -47,7 +48,7 @@ _this = warm_databases.c.database == bindparam("key_database")
 
 
 def _in(*states: WarmState) -> ColumnElement[bool]:
-    return warm_databases.c.state.in_([state.value for state in states])
+    return or_(*(warm_databases.c.state == state.value for state in states))
 
 
 _age = func.clock_timestamp() - warm_databases.c.created_at

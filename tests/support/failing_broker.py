@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def wrap(failpoints: Failpoints) -> None:
     """Wrap the steps of all operations, and the transactions that record and finish them."""
     _wrap_steps(failpoints)
-    _wrap_end(failpoints)
+    _wrap_single_statements(failpoints)
     _wrap_handing_over(failpoints)
     passed = _Passed()
     _wrap_records(passed)
@@ -61,9 +61,19 @@ def _wrap_steps(failpoints: Failpoints) -> None:
             vars(module)["steps_of"] = steps_of
 
 
-def _wrap_end(failpoints: Failpoints) -> None:
-    """Wrap what finishes most operations in one statement."""
-    finish = PostgresStore.finish
+def _wrap_single_statements(failpoints: Failpoints) -> None:
+    """Wrap what records most provisions, and finishes most operations, in one statement."""
+    record_new, finish = PostgresStore.record_new, PostgresStore.finish
+
+    async def passing_record(
+        self: PostgresStore, operation: Operation, *what: Any, **to: Any
+    ) -> bool:
+        kind = operation.kind.value
+        await failpoints.passes(kind, Boundary.RECORDING)
+        recorded = await record_new(self, operation, *what, **to)
+        if recorded:
+            await failpoints.passes(kind, Boundary.RECORDED)
+        return recorded
 
     async def passing_finish(self: PostgresStore, operation: Operation, *end: Any) -> bool:
         kind = operation.kind.value
@@ -73,6 +83,7 @@ def _wrap_end(failpoints: Failpoints) -> None:
             await failpoints.passes(kind, Boundary.FINISHED)
         return finished
 
+    _put(PostgresStore, "record_new", passing_record)
     _put(PostgresStore, "finish", passing_finish)
 
 
@@ -123,7 +134,6 @@ def _wrap_records(passed: _Passed) -> None:
 
     _put(PostgresTransaction, "add_operation", noting(PostgresTransaction.add_operation))
     _put(PostgresTransaction, "record", noting(PostgresTransaction.record))
-    _put(PostgresTransaction, "record_new", noting(PostgresTransaction.record_new))
     _put(PostgresTransaction, "finish_operation", noting_finish)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey, Status
     from broker.domain.inventory import InstanceCount
     from broker.domain.operation import Operation
+    from broker.domain.placement import Occupancy
     from broker.service.ports.deleted import DeletedRecords
     from broker.service.ports.transaction import StateTransaction
     from broker.service.ports.warm import WarmRecords
@@ -134,6 +135,27 @@ class Store(Protocol):
         self, key: InstanceKey, binding_id: str | None = None
     ) -> Operation | None:
         """Read the newest operation on the instance itself, or on that binding of it."""
+
+    def recent_occupancy(self) -> Occupancy | None:
+        """Return what was on all servers a moment ago, if that is known; its cordons are as old."""
+
+    async def record_new(
+        self, operation: Operation, instance: Instance, *, lease: timedelta
+    ) -> bool:
+        """Insert an instance and its operation, in progress, where nothing has been looked at.
+
+        Args:
+            operation: Leased to whoever holds its token.
+            instance: What it makes.
+            lease: How long the holder may stay silent.
+
+        Returns:
+            ``False`` when the key is taken, or the server is cordoned; then nothing has changed.
+
+        Raises:
+            ConcurrencyError: One is in progress on the same instance.
+            StateUnavailable: It may have been recorded all the same; the same request tells.
+        """
 
     async def extend_lease(self, operation: Operation, *, lease: timedelta) -> bool:
         """Keep an operation ours for longer; ``False`` when it is not ours any more."""

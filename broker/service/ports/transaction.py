@@ -76,23 +76,6 @@ class StateTransaction(Protocol):
     async def add_operation(self, operation: Operation, *, lease: timedelta) -> None:
         """Insert an operation in progress, leased to whoever holds its token."""
 
-    def recent_occupancy(self) -> Occupancy | None:
-        """Return what was on all servers a moment ago, if that is known; its cordons are as old."""
-
-    async def record_new(
-        self, operation: Operation, instance: Instance, *, lease: timedelta
-    ) -> bool:
-        """Insert an instance and its operation, in progress, where nothing has been looked at.
-
-        Args:
-            operation: Leased to whoever holds its token.
-            instance: What it makes.
-            lease: How long the holder may stay silent.
-
-        Returns:
-            ``False`` when the key is taken, or the server is cordoned; then nothing has changed.
-        """
-
     async def record(
         self, operation: Operation, subject: Instance | Binding | Status, *, lease: timedelta
     ) -> bool:

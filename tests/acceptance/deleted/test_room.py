@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,17 +11,24 @@ import pytest
 from broker.bootstrap.fleet import operated
 from broker.bootstrap.storage import checked
 from broker.domain.errors import PoolExhausted
-from tests.acceptance.deleted.catalog import CATALOG, TINY
+from broker.store import PostgresStore
+from tests.acceptance.deleted.catalog import CATALOG, FORGETTING, KEEPING, TINY
+from tests.acceptance.protocol.test_placement import BOTH_WAIT
 from tests.integration.postgres.servers import OwnServer
+from tests.integration.store.observe import until
 from tests.support.application import KUBERNETES, running_application, settings_for
 from tests.support.catalog import SERVICE
-from tests.support.platform import Platform
+from tests.support.platform import Platform, new_id
 from tests.support.postgres import embedded_postgres
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import httpx
+
     from tests.support.postgres import PostgresServer
+
+PLACE = {"platform": "kubernetes", "clusterid": "c1", "namespace": "team-a"}
 
 
 async def test_a_kept_database_that_is_larger_than_promised_leaves_no_room(
@@ -45,3 +53,36 @@ async def test_a_kept_database_that_is_larger_than_promised_leaves_no_room(
             await fleet.look()
             with pytest.raises(PoolExhausted, match="too little storage"):
                 fleet.servers.place(plan, await store.servers.occupancy())
+
+
+async def test_the_last_room_is_restored_into_once(
+    postgres: PostgresServer, state_dsn: str, tmp_path: Path
+) -> None:
+    """Of two restores into a larger plan under way at once, one gets what is left."""
+    settings = settings_for(postgres, state_dsn, tmp_path, catalog=CATALOG)
+    # Two that are kept promise 10, and one of them 4 more once it is of the plan `forgetting`.
+    limited = tuple(replace(server, max_connections=14) for server in settings.servers)
+    settings = replace(settings, servers=limited)
+    with running_application(settings) as broker, Platform(broker.url, KUBERNETES) as platform:
+        sources = [platform.provisioned(KEEPING, context=PLACE) for _ in range(2)]
+        for source in sources:
+            assert platform.deprovision(source, KEEPING).status_code == 200
+        store = PostgresStore(state_dsn, broker.keys)
+        async with store.transaction() as state:
+            await state.occupancy(exclusively=True)
+            requests = [
+                asyncio.create_task(asyncio.to_thread(restore, platform, source))
+                for source in sources
+            ]
+            await until(state_dsn, BOTH_WAIT)
+        await store.close()
+        assert sorted(answer.status_code for answer in await asyncio.gather(*requests)) == [
+            201,
+            422,
+        ]
+
+
+def restore(platform: Platform, source: str) -> httpx.Response:
+    """Make an instance of the larger plan from a deleted one."""
+    parameters = {"restore_from_instance": source}
+    return platform.provision(new_id(), FORGETTING, parameters=parameters, context=PLACE)

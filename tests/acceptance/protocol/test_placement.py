@@ -13,6 +13,7 @@ from broker.store import PostgresStore
 from tests.integration.postgres.servers import OwnServer
 from tests.integration.store.observe import until
 from tests.support.application import KUBERNETES, running_application, settings_for
+from tests.support.catalog import BIG, SMALL
 from tests.support.platform import Platform, new_id
 from tests.support.postgres import embedded_postgres
 
@@ -50,6 +51,42 @@ async def test_the_last_place_is_taken_once(
         assert "full" in answers[by_status[503]].json()["description"]
         assert platform.deprovision(by_status[201]).status_code == 200
         assert platform.deprovision(platform.provisioned()).status_code == 200
+
+
+async def test_the_last_room_is_grown_into_once(
+    postgres: PostgresServer, state_dsn: str, tmp_path: Path
+) -> None:
+    """Of two updates to a larger plan under way on two replicas, one gets what is left."""
+    settings = settings_for(postgres, state_dsn, tmp_path)
+    # Two of the plan `small` promise 10, and one of them 5 more once it is of the plan `big`.
+    limited = tuple(replace(server, max_connections=15) for server in settings.servers)
+    settings = replace(settings, servers=limited)
+    with (
+        running_application(settings) as one,
+        running_application(settings) as other,
+        Platform(one.url, KUBERNETES) as platform,
+        Platform(other.url, KUBERNETES) as same_platform,
+    ):
+        ids = (platform.provisioned(), platform.provisioned())
+        store = PostgresStore(state_dsn, one.keys)
+        async with store.transaction() as state:
+            await state.occupancy(exclusively=True)
+            requests = [
+                asyncio.create_task(asyncio.to_thread(at.update, instance, plan_id=BIG))
+                for at, instance in zip((platform, same_platform), ids, strict=True)
+            ]
+            await until(state_dsn, BOTH_WAIT)
+        await store.close()
+        answers = dict(zip(ids, await asyncio.gather(*requests), strict=True))
+        by_status = {answer.status_code: instance for instance, answer in answers.items()}
+        assert sorted(by_status) == [200, 422]
+        refused = answers[by_status[422]].json()
+        assert refused["instance_usable"]
+        assert refused["update_repeatable"]
+        assert platform.fetch(by_status[422]).json()["plan_id"] == SMALL
+        assert platform.deprovision(by_status[200], BIG).status_code == 200
+        assert platform.update(by_status[422], plan_id=BIG).status_code == 200
+        assert platform.deprovision(by_status[422], BIG).status_code == 200
 
 
 @pytest.fixture

@@ -16,13 +16,14 @@ from broker.domain.instance import Status
 from broker.domain.names import database_name, owner_name
 from broker.domain.warm import Location, WarmDatabase, WarmState
 from broker.store import PostgresStore
-from tests.integration.store.records import a_key, an_instance, an_operation, record
+from tests.integration.store.records import LEASE, a_key, an_instance, an_operation, record
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
     from collections.abc import AsyncIterator
 
     from broker.domain.instance import Instance
+    from broker.domain.operation import Operation
     from broker.store import KeyRing
 
 
@@ -32,8 +33,11 @@ COMMIT = b"COMMIT\0"
 HAND_OVER = b"WITH taken AS"
 """In the statement that hands a database of the warm stock over, a transaction of its own."""
 
-HANDED_OVER = b"SELECT 1\0"
-"""In its answer."""
+RECORD_UNSEEN = b"INSERT INTO pgbroker.instances"
+"""In the statement that records an instance and its operation, a transaction of its own, too."""
+
+ONE_ROW = b"SELECT 1\0"
+"""In the answers of both."""
 
 
 class Fault(Enum):
@@ -192,6 +196,35 @@ async def test_a_commit_nobody_can_tell_about_is_said_to_be_so(
     assert await store.operation(operation.id) == operation
 
 
+async def _recorded_unseen(proxied: tuple[Proxy, PostgresStore], fault: Fault) -> Operation:
+    """Record a new instance without a look first, while that happens to the statement."""
+    proxy, proxied_store = proxied
+    instance = an_instance()
+    operation = an_operation(instance.key)
+    proxy.request, proxy.answer, proxy.fault = RECORD_UNSEEN, ONE_ROW, fault
+    assert await proxied_store.record_new(operation, instance, lease=LEASE)
+    assert proxy.struck.is_set()
+    return operation
+
+
+@pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.REQUEST_LOST])
+async def test_an_instance_recorded_unseen_is_recorded_once(
+    proxied: tuple[Proxy, PostgresStore], store: PostgresStore, fault: Fault
+) -> None:
+    """Sent again after its answer, or itself, was lost, the record is known to be one's own."""
+    operation = await _recorded_unseen(proxied, fault)
+    assert await store.operation(operation.id) == operation
+    assert await store.instance(operation.instance) is not None
+
+
+async def test_an_instance_recorded_unseen_that_nobody_can_tell_about(
+    proxied: tuple[Proxy, PostgresStore],
+) -> None:
+    """With the network gone, the message does not claim that nothing was changed."""
+    with pytest.raises(StateUnavailable, match="cannot be told yet"):
+        await _recorded_unseen(proxied, Fault.NETWORK_LOST)
+
+
 async def _handed_over(proxied: tuple[Proxy, PostgresStore], fault: Fault) -> Instance:
     """Hand a database over while that happens to the statement; return the instance wanted."""
     proxy, proxied_store = proxied
@@ -200,7 +233,7 @@ async def _handed_over(proxied: tuple[Proxy, PostgresStore], fault: Fault) -> In
     assert await proxied_store.warm.ready(name)
     wanted = replace(an_instance(), status=Status.READY)
     operation = an_operation(wanted.key).succeeded()
-    proxy.request, proxy.answer, proxy.fault = HAND_OVER, HANDED_OVER, fault
+    proxy.request, proxy.answer, proxy.fault = HAND_OVER, ONE_ROW, fault
     place = await proxied_store.warm.hand_over(
         wanted, operation, fingerprint="like this", servers=["alpha"]
     )

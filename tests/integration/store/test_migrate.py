@@ -60,7 +60,7 @@ async def migrate_to(dsn: str, revision: str) -> None:
     def bring(connection: Connection) -> None:
         command.upgrade(configuration(connection=connection, applied=[]), revision)
 
-    engine = create_engine(dsn, pool_size=1)
+    engine = create_engine(dsn)
     async with engine.begin() as connection:
         await connection.execute(CreateSchema(SCHEMA))
         await connection.run_sync(bring)
@@ -87,7 +87,7 @@ async def copy_rows(source: str, target: str, tables: list[str]) -> None:
 
 async def test_migrations_lead_to_the_tables_of_the_code(state_dsn: str, empty_dsn: str) -> None:
     """Migrating makes what the table definitions say, check constraints and indexes included."""
-    engine = create_engine(empty_dsn, pool_size=1)
+    engine = create_engine(empty_dsn)
     async with engine.begin() as connection:
         await connection.execute(CreateSchema(SCHEMA))
         await connection.run_sync(metadata.create_all)
@@ -103,7 +103,7 @@ async def test_alembic_finds_nothing_to_migrate(state_dsn: str) -> None:
     def check(connection: Connection) -> None:
         command.check(configuration(connection=connection, applied=[]))
 
-    engine = create_engine(state_dsn, pool_size=1)
+    engine = create_engine(state_dsn)
     try:
         async with engine.connect() as connection:
             await connection.run_sync(check)

@@ -105,15 +105,12 @@ async def test_what_is_recorded_unseen_heeds_cordons_and_ids(store: PostgresStor
     instance = an_instance()
     operation = an_operation(instance.key)
     await store.servers.cordon(instance.server, None)
-    async with store.transaction() as state:
-        assert not await state.record_new(operation, instance, lease=LEASE)
+    assert not await store.record_new(operation, instance, lease=LEASE)
     assert await store.instance(instance.key) is None
     assert await store.operation(operation.id) is None
     await store.servers.uncordon(instance.server)
-    async with store.transaction() as state:
-        assert await state.record_new(operation, instance, lease=LEASE)
+    assert await store.record_new(operation, instance, lease=LEASE)
     other = an_instance(instance.key)
-    async with store.transaction() as state:
-        assert not await state.record_new(an_operation(instance.key), other, lease=LEASE)
+    assert not await store.record_new(an_operation(instance.key), other, lease=LEASE)
     assert await store.instance(instance.key) == instance
     assert await store.operation(operation.id) == operation
