@@ -12,12 +12,12 @@ from broker.bootstrap.fleet import operated
 from broker.bootstrap.storage import checked
 from broker.domain.errors import PoolExhausted
 from broker.store import PostgresStore
-from tests.acceptance.deleted.catalog import CATALOG, FORGETTING, KEEPING, TINY
+from tests.acceptance.deleted.catalog import CATALOG, FORGETTING, TINY
 from tests.acceptance.protocol.test_placement import BOTH_WAIT
 from tests.integration.postgres.servers import OwnServer
 from tests.integration.store.observe import until
 from tests.support.application import KUBERNETES, running_application, settings_for
-from tests.support.catalog import SERVICE
+from tests.support.catalog import SERVICE, SMALL
 from tests.support.platform import Platform, new_id
 from tests.support.postgres import embedded_postgres
 
@@ -64,9 +64,9 @@ async def test_the_last_room_is_restored_into_once(
     limited = tuple(replace(server, max_connections=14) for server in settings.servers)
     settings = replace(settings, servers=limited)
     with running_application(settings) as broker, Platform(broker.url, KUBERNETES) as platform:
-        sources = [platform.provisioned(KEEPING, context=PLACE) for _ in range(2)]
+        sources = [platform.provisioned(SMALL, context=PLACE) for _ in range(2)]
         for source in sources:
-            assert platform.deprovision(source, KEEPING).status_code == 200
+            assert platform.deprovision(source, SMALL).status_code == 200
         store = PostgresStore(state_dsn, broker.keys)
         async with store.transaction() as state:
             await state.occupancy(exclusively=True)
