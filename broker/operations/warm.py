@@ -40,6 +40,9 @@ log = structlog.get_logger()
 SETTLE = 0.2
 """Seconds from a claim to the refill, so that it is not in the way of those who claim."""
 
+LONGEST_REST = 1.0
+"""Seconds, at most, between two databases made for the stock of a server."""
+
 REFUSED_FOR = 600.0
 """Seconds for which a plan is left alone on a server that will not make its databases."""
 
@@ -178,8 +181,14 @@ class WarmStock:
             work = self.refill
 
     async def _refill(self, server: str) -> None:
+        """Make what is missing on a server, at half the rate that is possible at most.
+
+        After each database there is as long a rest as it took, so that those who wait for
+        something are not behind a whole stock; a server that is slow is given up to a second.
+        """
         while (reserved := await self._reserve(server)) is not None:
             warm, plan = reserved
+            began = time.monotonic()
             try:
                 await self._make(warm, plan)
             except _GivenUp:
@@ -195,6 +204,7 @@ class WarmStock:
                     self._refused[server, warm.fingerprint] = time.monotonic() + REFUSED_FOR
                 await self._store.warm.release(warm)
                 return
+            await _rest(min(time.monotonic() - began, LONGEST_REST))
 
     async def _reserve(self, server: str) -> tuple[WarmDatabase, Plan] | None:
         """Record the next database to make on a server; ``None`` when there is none."""
@@ -262,6 +272,10 @@ class WarmStock:
                 raise _GivenUp
 
         await self._servers.engine(warm.server).exclusively(warm.database, work, confirm=confirm)
+
+
+async def _rest(seconds: float) -> None:
+    await asyncio.sleep(seconds)
 
 
 def _spec(warm: WarmDatabase, limits: Limits, extensions: tuple[str, ...]) -> DatabaseSpec:

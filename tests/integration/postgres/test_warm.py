@@ -13,6 +13,7 @@ from broker.domain.catalog import Extensions
 from broker.domain.names import owner_name
 from broker.domain.operation import OperationKind
 from broker.domain.warm import Location, WarmDatabase, WarmState, fingerprint
+from broker.operations.warm import LONGEST_REST
 from tests.integration.postgres.depot import (
     LIMITS,
     LONG_AGO,
@@ -51,6 +52,21 @@ async def test_a_stock_is_filled_and_refilled(depot: Depot) -> None:
     async with deprovisioned(depot, await depot.provision(taken)):
         await depot.stock.refill()
     assert await depot.states() == [WarmState.READY] * 2
+
+
+async def test_a_refill_rests_as_long_as_it_works(
+    depot: Depot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After each database the server is left to others, for a while that is bounded."""
+    rests: list[tuple[int, float]] = []
+
+    async def rest(seconds: float) -> None:
+        rests.append((len(await depot.states()), seconds))
+
+    monkeypatch.setattr("broker.operations.warm._rest", rest)
+    await depot.stock.keep()
+    assert [made for made, _ in rests] == [1, 2]
+    assert all(0 < seconds <= LONGEST_REST for _, seconds in rests)
 
 
 async def test_two_replicas_fill_it_together(depot: Depot) -> None:
