@@ -255,6 +255,14 @@ class PatientPlatform:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
 
+def is_over(polled: httpx.Response) -> bool:
+    """Tell whether an answer to a poll says that the operation has ended."""
+    gone = polled.status_code == httpx.codes.GONE
+    return gone or (
+        polled.status_code == httpx.codes.OK and polled.json()["state"] != "in progress"
+    )
+
+
 def is_answer(response: httpx.Response) -> bool:
     """Tell whether a response settles a request: a platform repeats it otherwise."""
     if response.is_server_error:

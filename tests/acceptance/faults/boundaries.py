@@ -41,6 +41,11 @@ _BINDING = Binding(
 )
 
 
+def first_step(kind: str) -> str:
+    """Return the name of the first step of an operation."""
+    return boundaries(OperationKind(kind))[2][1]
+
+
 def boundaries(*kinds: OperationKind) -> list[tuple[str, str]]:
     """Return the kind and the name of each boundary, in order.
 

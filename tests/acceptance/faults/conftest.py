@@ -50,6 +50,19 @@ async def fleet(worker_fleet: Fleet) -> AsyncIterator[Fleet]:
 
 
 @pytest.fixture
+async def hasty_fleet(
+    postgres: PostgresServer, state_dsn: str, tmp_path: Path
+) -> AsyncIterator[Fleet]:
+    """Return a fleet whose requests wait a second for their operation."""
+    fleet = a_fleet(postgres, state_dsn, tmp_path, SYNC_WINDOW_SECONDS="1")
+    try:
+        await fleet.begin()
+        yield fleet
+    finally:
+        fleet.end()
+
+
+@pytest.fixture
 async def fragile(servers: Path) -> AsyncIterator[OwnServer]:
     """Return a server that the test may stop and kill."""
     async with own_server(servers / "fragile") as server:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from broker.domain.operation import OperationKind
 from tests.support.catalog import BIG, SERVICE, SMALL
-from tests.support.faults_platform import path
-from tests.support.faults_waiting import PATIENCE
+from tests.support.faults_platform import is_over, path
+from tests.support.faults_waiting import PATIENCE, until
 from tests.support.platform import new_id
 
 if TYPE_CHECKING:
@@ -71,6 +71,24 @@ class Request:
             params={**named, **query},
             within=within,
         )
+
+    async def polled(self, platform: PatientPlatform, **query: str) -> httpx.Response:
+        """Ask once how it is getting on."""
+        where = f"{path(self.instance, self.binding)}/last_operation"
+        answer = await platform.once("GET", where, params=query)
+        assert answer is not None
+        return answer
+
+    async def over(self, platform: PatientPlatform, **query: str) -> httpx.Response:
+        """Poll until it has ended, and return what the last poll said."""
+        answers: list[httpx.Response] = []
+
+        async def ended() -> bool:
+            answers.append(await self.polled(platform, **query))
+            return is_over(answers[-1])
+
+        await until(ended, what=f"the {self.kind} ends")
+        return answers[-1]
 
     async def settled(self, platform: PatientPlatform) -> httpx.Response:
         """Repeat it until its fate is known."""
