@@ -41,7 +41,10 @@ async def test_a_caller_that_can_poll_is_told_the_truth_until_the_end(
             assert accepted.status_code == 202, accepted.text
             operation = accepted.json()["operation"]
             working = await request.polled(platform, operation=operation)
-            assert working.json() == {"state": "in progress", "description": TOLD[OperationKind(kind)]}
+            assert working.json() == {
+                "state": "in progress",
+                "description": TOLD[OperationKind(kind)],
+            }
         fleet.failpoints.disarm()
         ended = await request.over(platform, operation=operation)
         assert ended.status_code == (410 if kind in DELETING else 200)
