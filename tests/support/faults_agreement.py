@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.rows import dict_row
 
+from broker.domain.deleted import DeletedKey
 from broker.domain.instance import BindingKey, InstanceKey
-from broker.domain.names import owner_name
+from broker.domain.names import owner_name, retained_name
 from broker.store import EncryptedTags, KeyRing
 from tests.support.faults_waiting import PATIENCE, until
 
@@ -25,14 +26,31 @@ if TYPE_CHECKING:
 
 _PLATFORM = "default"
 
+_BRIEFLY = 5.0
+"""Seconds in which credentials have ended that end at once."""
+
 _INSTANCES: LiteralString = (
     "SELECT instance_id, plan_id, parameters, database, owner, extensions, status, tag_key_id"
     " FROM pgbroker.instances"
 )
 _BINDINGS: LiteralString = "SELECT instance_id, binding_id, login, status FROM pgbroker.bindings"
 _STOCK: LiteralString = "SELECT database, tag, state FROM pgbroker.warm_databases"
+_KEPT: LiteralString = (
+    "SELECT id, instance_id, plan_id, database, owner, tag_key_id, stage"
+    " FROM pgbroker.deleted_instances"
+)
 _IN_PROGRESS: LiteralString = (
     "SELECT kind, instance_id, binding_id FROM pgbroker.operations WHERE state = 'in progress'"
+)
+_JOBS: LiteralString = (
+    "SELECT args ->> 'operation_id' AS operation, status::text"
+    " FROM pgbroker_jobs.procrastinate_jobs"
+    " WHERE task_name = 'take_over' AND status IN ('todo', 'doing')"
+)
+_UNATTENDED: LiteralString = (
+    "SELECT o.id::text, o.kind FROM pgbroker.operations AS o WHERE o.state = 'in progress'"
+    " AND NOT EXISTS (SELECT FROM pgbroker_jobs.procrastinate_jobs AS j"
+    " WHERE j.args ->> 'operation_id' = o.id::text)"
 )
 _DATABASES: LiteralString = (
     "SELECT datname AS name, split_part(shobj_description(oid, 'pg_database'), ' ', 1) AS tag,"
@@ -53,13 +71,15 @@ class _Seen:
 
     instances: dict[str, dict[str, Any]]
     bindings: dict[tuple[str, str], dict[str, Any]]
+    kept: dict[str, dict[str, Any]]
     in_progress: list[dict[str, Any]]
+    jobs: list[dict[str, Any]]
     stock: list[dict[str, Any]]
     databases: dict[str, dict[str, Any]]
     roles: dict[str, dict[str, Any]]
 
 
-_NOTHING = _Seen({}, {}, [], [], {}, {})
+_NOTHING = _Seen({}, {}, {}, [], [], [], {}, {})
 
 
 class Agreement:
@@ -94,7 +114,8 @@ class Agreement:
     async def settle(self, *, within: float = PATIENCE) -> None:
         """Wait until no operation is in progress and no lock of a database is held.
 
-        The warm stock is at rest then, too: nothing is being made, handed over or dropped.
+        There is no job then that would take one over, and the warm stock is at rest, too: nothing
+        is being made, handed over or dropped.
 
         Args:
             within: Seconds.
@@ -103,13 +124,21 @@ class Agreement:
         async def settled() -> bool:
             async with await _connect(self._state_dsn) as state:
                 in_progress = await _rows(state, _IN_PROGRESS)
+                jobs = await _rows(state, _JOBS)
                 stock = await _rows(state, _STOCK)
             async with await _connect(self._postgres.superuser_dsn()) as server:
                 (locks,) = await _rows(server, _LOCKS)
             rests = all(warm["state"] == "ready" for warm in stock)
-            return not in_progress and rests and locks["held"] == 0
+            left = [job for job in jobs if job not in self._before.jobs]
+            return not in_progress and not left and rests and locks["held"] == 0
 
         await until(settled, what="every operation ends", within=within)
+
+    async def unattended(self) -> list[str]:
+        """Return the operations in progress that no job would take over, at any moment."""
+        async with await _connect(self._state_dsn) as state:
+            found = await _rows(state, _UNATTENDED)
+        return [f"no job takes over the {row['kind']} {row['id']}" for row in found]
 
     async def differences(self, ledger: Ledger) -> list[str]:
         """Return what does not agree, in words; nothing when all does."""
@@ -117,7 +146,14 @@ class Agreement:
         return [
             *_compare("the state's instances", seen.instances, ledger.instances),
             *_compare("the state's bindings", seen.bindings, ledger.bindings),
+            *_compare("the state's deleted instances", seen.kept, ledger.kept),
+            *(
+                f"the deleted instance {former} is {row['stage']}"
+                for former, row in seen.kept.items()
+                if row["stage"] != "retained"
+            ),
             *(f"in progress: {operation}" for operation in seen.in_progress),
+            *(f"a job of nothing in progress: {job}" for job in seen.jobs),
             *(f"not at rest: {warm}" for warm in seen.stock if warm["state"] != "ready"),
             *self._of_instances(seen, ledger),
             *self._of_server(seen),
@@ -158,6 +194,12 @@ class Agreement:
             binding = BindingKey(InstanceKey(_PLATFORM, instance_id), binding_id)
             tag = self._tags.binding(binding, owner["tag_key_id"])
             roles[row["login"]] = {"tag": tag, "login": True}
+        for instance_id, row in seen.kept.items():
+            deleted = DeletedKey(InstanceKey(_PLATFORM, instance_id), row["id"])
+            tag = self._tags.deleted(deleted, row["tag_key_id"])
+            databases[retained_name(row["database"])] = {"tag": tag, "open": False}
+            for role in (row["database"], row["owner"]):
+                roles[role] = {"tag": tag, "login": False}
         for warm in seen.stock:
             name, tag = warm["database"], warm["tag"]
             databases[name] = {"tag": tag, "open": True}
@@ -200,7 +242,9 @@ class Agreement:
         async with await _connect(self._state_dsn) as state:
             instances = await _rows(state, _INSTANCES)
             bindings = await _rows(state, _BINDINGS)
+            kept = await _rows(state, _KEPT)
             in_progress = await _rows(state, _IN_PROGRESS)
+            jobs = await _rows(state, _JOBS)
             stock = await _rows(state, _STOCK)
         async with await _connect(self._postgres.superuser_dsn()) as server:
             databases, roles = await _rows(server, _DATABASES), await _rows(server, _ROLES)
@@ -211,7 +255,9 @@ class Agreement:
                 (((row["instance_id"], row["binding_id"]), row) for row in bindings),
                 before.bindings,
             ),
+            _new(((row["instance_id"], row) for row in kept), before.kept),
             [row for row in in_progress if row not in before.in_progress],
+            [row for row in jobs if row not in before.jobs],
             [row for row in stock if row["database"] not in before.databases],
             _new(((row["name"], row) for row in databases), before.databases),
             _new(((row["name"], row) for row in roles), before.roles),
@@ -236,10 +282,28 @@ async def _of_logins(ledger: Ledger) -> list[str]:
         *[
             f"{key} cannot log in"
             for key, valid in ledger.bindings.items()
-            if not await logs_in(valid)
+            if key not in ledger.brief and not await logs_in(valid)
+        ],
+        *[
+            f"{key} has ended and logs in"
+            for key in ledger.brief
+            if not await _ends(ledger.bindings[key])
         ],
         *[f"revoked {gone['username']} logs in" for gone in ledger.revoked if await logs_in(gone)],
     ]
+
+
+async def _ends(credentials: dict[str, Any]) -> bool:
+    """Tell whether credentials that end at once have ended: they may have been given just now."""
+
+    async def refused() -> bool:
+        return not await logs_in(credentials)
+
+    try:
+        await until(refused, what="they end", within=_BRIEFLY)
+    except AssertionError:
+        return False
+    return True
 
 
 def _compare(what: str, there: Iterable[Any], expected: Iterable[Any]) -> Iterator[str]:

@@ -19,13 +19,15 @@ from tests.support.faults_waiting import PATIENCE
 from tests.support.process import PASSWORD, USERNAME
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from types import TracebackType
 
     from tests.support.faults_replica import Replica
 
 CREATED = frozenset({httpx.codes.OK, httpx.codes.CREATED})
 DELETED = frozenset({httpx.codes.OK, httpx.codes.GONE})
+
+_PLACE = {"platform": "kubernetes", "clusterid": "c1", "namespace": "team-a"}
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 
@@ -51,16 +53,31 @@ class Ledger:
         instances: That exist, by id.
         bindings: Credentials of those that exist, by instance and binding id.
         revoked: Credentials that were handed out and must not work any more.
+        kept: Instances that were deleted and whose data is kept, by their former ids.
+        brief: Bindings whose credentials end at once, though their logins are there.
     """
 
     instances: dict[str, Known] = field(default_factory=dict)
     bindings: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict, repr=False)
     revoked: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    kept: dict[str, Known] = field(default_factory=dict)
+    brief: set[tuple[str, str]] = field(default_factory=set)
+
+    def __or__(self, other: Ledger) -> Ledger:
+        """Return what two platforms with instances of their own were told."""
+        return Ledger(
+            self.instances | other.instances,
+            self.bindings | other.bindings,
+            self.revoked + other.revoked,
+            self.kept | other.kept,
+            self.brief | other.brief,
+        )
 
     def deleted(self, instance: str, binding: str | None = None) -> None:
         """Remember that an instance with all its bindings is gone, or one of its bindings."""
         gone = [key for key in self.bindings if key[0] == instance and binding in {None, key[1]}]
         self.revoked += [self.bindings.pop(key) for key in gone]
+        self.brief.difference_update(gone)
         if binding is None:
             self.instances.pop(instance, None)
 
@@ -72,6 +89,7 @@ class PatientPlatform:
         replicas: Of one broker.
         ledger: What was told so far.
         rng: Chooses the replica, and spreads repetitions.
+        keeping: Plans that keep the data of what is deleted.
         asynchronous: Send ``accepts_incomplete=true`` and poll.
         timeout: Seconds after which a request that is not answered is sent again.
         patience: Seconds in which the fate of everything must be known.
@@ -83,6 +101,7 @@ class PatientPlatform:
         ledger: Ledger | None = None,
         *,
         rng: Random | None = None,
+        keeping: Collection[str] = (),
         asynchronous: bool = False,
         timeout: float = PATIENCE,
         patience: float = 2 * PATIENCE,
@@ -91,6 +110,7 @@ class PatientPlatform:
         self.ledger = ledger or Ledger()
         self.rng = rng or Random(0)  # noqa: S311 -- it keeps no secret
         self.asynchronous = asynchronous
+        self._keeping = keeping
         self._timeout = timeout
         self._patience = patience
         self._http = httpx.AsyncClient(
@@ -117,9 +137,11 @@ class PatientPlatform:
         self, instance: str, plan: str = SMALL, parameters: dict[str, Any] | None = None
     ) -> httpx.Response:
         """Provision until it is there, or refused."""
-        body = {"service_id": SERVICE, "plan_id": plan, "parameters": parameters or {}}
+        asked = parameters or {}
+        body = {"service_id": SERVICE, "plan_id": plan, "parameters": asked, "context": _PLACE}
         response = await self.settled("PUT", path(instance), json=body)
         if response.status_code in CREATED:
+            self.ledger.kept.pop(asked.get("restore_from_instance", ""), None)
             self.ledger.instances[instance] = Known(plan, dict(parameters or {}))
         return response
 
@@ -172,6 +194,8 @@ class PatientPlatform:
         named = {"service_id": SERVICE, "plan_id": known.plan_id}
         response = await self.settled("DELETE", path(instance, binding), params=named)
         if response.status_code in DELETED:
+            if binding is None and known.plan_id in self._keeping:
+                self.ledger.kept[instance] = known
             self.ledger.deleted(instance, binding)
         return response
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from psycopg import AsyncConnection, sql
 
+from broker.domain.operation import OperationKind
+from tests.acceptance.faults.requests import Request
 from tests.support.catalog import BIG, SMALL
+from tests.support.faults_failpoints import Action, Boundary
 from tests.support.faults_platform import Known
 from tests.support.platform import new_id
 
@@ -30,6 +34,12 @@ DAMAGES: dict[str, LiteralString] = {
     "tag": "COMMENT ON DATABASE {database} IS NULL",
     "lost": "DROP DATABASE {database} WITH (FORCE)",
 }
+
+
+FORGET_JOBS: LiteralString = """
+    SELECT pgbroker.forget_takeover(queueing_lock::uuid) FROM pgbroker_jobs.procrastinate_jobs
+    WHERE task_name = 'take_over'
+"""
 
 
 @pytest.mark.parametrize("what", STRAYS)
@@ -76,10 +86,40 @@ async def test_what_was_told_differently_is_seen(fleet: Fleet) -> None:
             replace(ledger, bindings={}),
             replace(ledger, bindings={**ledger.bindings, (instance, new_id()): credentials}),
             replace(ledger, revoked=[credentials]),
+            replace(ledger, kept={new_id(): Known(SMALL)}),
+            replace(ledger, brief={(instance, binding)}),
         )
         for told in wrong:
             assert await fleet.agreement.differences(told)
         await platform.deprovision(instance)
+    await fleet.agrees()
+
+
+async def test_a_job_of_nothing_is_seen(fleet: Fleet) -> None:
+    """A job that would take over an operation that is not there, or is over."""
+    async with await AsyncConnection.connect(fleet.state_dsn, autocommit=True) as state:
+        await state.execute(
+            "SELECT pgbroker.defer_takeover(gen_random_uuid(), now() + interval '1 hour')"
+        )
+        assert any("a job of" in found for found in await fleet.agreement.differences(fleet.ledger))
+        await state.execute(FORGET_JOBS)
+    await fleet.agrees()
+
+
+async def test_an_operation_that_no_job_would_take_over_is_seen(fleet: Fleet) -> None:
+    """Should its process die, nobody would go on with it."""
+    async with fleet.platform() as platform, fleet.platform(fleet.failing) as slow:
+        request = await Request.prepared(platform, OperationKind.BIND)
+        await fleet.arm(OperationKind.BIND, Boundary.RECORDED, Action.HOLD)
+        sent = asyncio.create_task(request.sent_once(slow))
+        await fleet.reached()
+        assert not await fleet.agreement.unattended()
+        async with await AsyncConnection.connect(fleet.state_dsn, autocommit=True) as state:
+            await state.execute(FORGET_JOBS)
+        assert await fleet.agreement.unattended()
+        fleet.failpoints.disarm()
+        await sent
+        await request.settled(platform)
     await fleet.agrees()
 
 
