@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from random import Random
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import httpx
+import psycopg
 
+from tests.chaos.catalog import BRIEF, KEPT
 from tests.support.catalog import BIG, SERVICE, SLOW, SMALL
 from tests.support.faults_agreement import logs_in
 from tests.support.faults_platform import CREATED, DELETED, Ledger, PatientPlatform, path
@@ -19,7 +22,6 @@ from tests.support.faults_waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
-    from random import Random
 
     from tests.support.faults_replica import Replica
 
@@ -42,28 +44,41 @@ class Violated(AssertionError):
     """A client was told something that is not so."""
 
 
+def randomness(seed: str) -> Random:
+    """Return what decides something, the same for the same seed."""
+    return Random(seed)  # noqa: S311 -- it keeps no secret, and must be replayed
+
+
 class Client:
     """Does one thing after the other, each to its end, and remembers what it was told.
 
+    What it does next follows from the seed and from what it has done before, and not from how long
+    that took or how often it had to ask: each action has a randomness of its own, and so have the
+    repetitions of requests.
+
     Args:
-        name: For messages.
-        rng: Decides everything.
+        name: For messages, and part of the seed.
+        seed: Decides everything.
         replicas: Of the broker.
         asynchronous: Whether it can poll, and so uses plans that are never quick.
     """
 
     def __init__(
-        self, name: str, rng: Random, replicas: Sequence[Replica], *, asynchronous: bool
+        self, name: str, seed: str, replicas: Sequence[Replica], *, asynchronous: bool
     ) -> None:
         self.name = name
         self.ledger = Ledger()
         self.done: Counter[str] = Counter()
-        self._rng = rng
-        self._plans = (SMALL, SMALL, BIG, *((SLOW,) if asynchronous else ()))
+        self._seed = f"{seed}/{name}"
+        self._begun = 0
+        self._rng = randomness(self._seed)
+        self._memories: dict[str, str] = {}
+        self._plans = (SMALL, SMALL, BIG, KEPT, BRIEF, *((SLOW,) if asynchronous else ()))
         self._platform = PatientPlatform(
             replicas,
             self.ledger,
-            rng=rng,
+            rng=randomness(f"{self._seed}/repetitions"),
+            keeping=[KEPT],
             asynchronous=asynchronous,
             timeout=REQUEST_TIMEOUT,
             patience=PATIENCE,
@@ -76,9 +91,19 @@ class Client:
             Violated: What it was told is not so.
         """
         while not over.is_set():
-            name, action = self._rng.choice(self._possible())
-            await action()
-            self.done[name] += 1
+            await self.act()
+
+    async def act(self) -> None:
+        """Do the next thing.
+
+        Raises:
+            Violated: What it was told is not so.
+        """
+        self._rng = randomness(f"{self._seed}/{self._begun}")
+        self._begun += 1
+        name, action = self._rng.choice(self._possible())
+        await action()
+        self.done[name] += 1
 
     async def leave(self) -> None:
         """Delete everything and close all connections."""
@@ -90,6 +115,7 @@ class Client:
         possible: list[tuple[str, Callable[[], Awaitable[None]]]] = []
         if len(self.ledger.instances) < MOST_INSTANCES:
             possible += [("provision", self._provision)] * 3
+            possible += [("restore", self._restore)] * 2 if self.ledger.kept else []
         if self.ledger.instances:
             instance = self._rng.choice(list(self.ledger.instances))
             possible += [
@@ -102,10 +128,9 @@ class Client:
                 possible += [("bind", lambda: self._bind(instance))] * 3
             if bound:
                 binding = self._rng.choice(bound)
-                possible += [
-                    ("rotate", lambda: self._bind(instance, binding)),
-                    ("unbind", lambda: self._unbind(instance, binding)),
-                ]
+                possible.append(("unbind", lambda: self._unbind(instance, binding)))
+                if (instance, binding) not in self.ledger.brief:
+                    possible.append(("rotate", lambda: self._bind(instance, binding)))
         return possible
 
     def _new_id(self) -> str:
@@ -115,17 +140,52 @@ class Client:
         instance = self._new_id()
         plan = self._rng.choice(self._plans)
         body = {"service_id": SERVICE, "plan_id": plan, "parameters": {}}
-        if await self._gives_up("PUT", path(instance), body):
+        # Whether what is given up would be kept depends on how far it got.
+        if plan != KEPT and await self._gives_up("PUT", path(instance), body):
             await self._expect(self._platform.deprovision(instance, plan), DELETED)
             return
         await self._expect(self._platform.provision(instance, plan), CREATED)
         await self._look(instance)
+        if plan == KEPT:
+            credentials = await self._credentials(instance)
+            await self._insist(lambda: _remember(credentials, instance), "the word is written")
+            self._memories[instance] = instance
+
+    async def _restore(self) -> None:
+        """Make an instance from what is kept of a deleted one, and look whether all is there."""
+        former, instance = self._rng.choice(list(self.ledger.kept)), self._new_id()
+        parameters = {"restore_from_instance": former}
+        await self._expect(self._platform.provision(instance, KEPT, parameters), CREATED)
+        self._memories[instance] = self._memories.pop(former)
+        credentials = await self._credentials(instance)
+
+        async def remembers() -> bool:
+            return await _memory(credentials) == self._memories[instance]
+
+        await self._insist(remembers, f"{instance} has the data of {former}")
+
+    async def _credentials(self, instance: str) -> dict[str, Any]:
+        binding = self._new_id()
+        await self._expect(self._platform.bind(instance, binding), CREATED)
+        return self.ledger.bindings[instance, binding]
+
+    async def _insist(self, condition: Callable[[], Awaitable[bool]], what: str) -> None:
+        """Wait for something that servers that are stopped meanwhile may delay."""
+
+        async def held() -> bool:
+            try:
+                return await condition()
+            except psycopg.OperationalError:
+                return False
+
+        await until(held, what=f"{self.name}: {what}", within=PATIENCE)
 
     async def _update(self, instance: str) -> None:
         known = self.ledger.instances[instance]
         # A plan that is never quick stays as it is; the others may grow.
         plan = BIG if known.plan_id == SMALL and self._rng.random() < 1 / 2 else None
-        chosen = list(self._rng.choice(EXTENSIONS)) if known.plan_id != SLOW else None
+        variable = known.plan_id not in {SLOW, BRIEF}
+        chosen = list(self._rng.choice(EXTENSIONS)) if variable else None
         if plan is None and chosen is None:
             return
         parameters = None if chosen is None else {"extensions": chosen}
@@ -144,7 +204,10 @@ class Client:
                 await self._expect(self._platform.unbind(instance, binding), DELETED)
             return
         await self._expect(self._platform.bind(instance, binding, predecessor), CREATED)
-        await self._look_at_login(self.ledger.bindings[instance, binding])
+        if self.ledger.instances[instance].plan_id == BRIEF:
+            self.ledger.brief.add((instance, binding))
+        else:
+            await self._look_at_login(self.ledger.bindings[instance, binding])
 
     async def _unbind(self, instance: str, binding: str) -> None:
         credentials = self.ledger.bindings[instance, binding]
@@ -166,7 +229,8 @@ class Client:
                 found = await self._platform.settled("GET", path(instance, binding))
                 if found.is_error or found.json()["credentials"] != credentials:
                     raise Violated(f"{self.name}: the binding {binding} is another one")
-                await self._look_at_login(credentials)
+                if (owner, binding) not in self.ledger.brief:
+                    await self._look_at_login(credentials)
 
     async def _look_at_login(self, credentials: dict[str, Any]) -> None:
         login = credentials["username"]
@@ -175,7 +239,10 @@ class Client:
         )
 
     async def _gives_up(self, method: str, where: str, body: dict[str, Any]) -> bool:
-        """Now and then, want a creation no more once it is recorded, and hang up."""
+        """Now and then, want a creation no more once it is recorded, and hang up.
+
+        Whether there was an answer before that changes nothing: it is not wanted any more.
+        """
         if self._rng.random() > 1 / 3:
             return False
         query = {"accepts_incomplete": "true"} if self._platform.asynchronous else {}
@@ -189,10 +256,10 @@ class Client:
         await until(recorded, what=f"{self.name}: {where} is recorded", within=PATIENCE)
         if not sent.done():
             await asyncio.wait({sent}, timeout=patience)
-        given_up = sent.cancel()
+        sent.cancel()
         await asyncio.wait({sent})
-        self.done["given up"] += given_up
-        return given_up
+        self.done["given up"] += 1
+        return True
 
     async def _expect(self, request: Awaitable[httpx.Response], statuses: frozenset[int]) -> None:
         answer = await request
@@ -201,3 +268,20 @@ class Client:
                 f"{self.name}: {answer.request.method} {answer.request.url.path} was answered "
                 f"{answer.status_code} {answer.text}"
             )
+
+
+async def _remember(credentials: dict[str, Any], word: str) -> bool:
+    """Leave a word in a database."""
+    async with await psycopg.AsyncConnection.connect(credentials["uri"], autocommit=True) as tenant:
+        await tenant.execute("CREATE TABLE IF NOT EXISTS memory (word text PRIMARY KEY)")
+        await tenant.execute("INSERT INTO memory VALUES (%s) ON CONFLICT DO NOTHING", [word])
+    return True
+
+
+async def _memory(credentials: dict[str, Any]) -> str:
+    """Return the word that was left in a database."""
+    async with await psycopg.AsyncConnection.connect(credentials["uri"]) as tenant:
+        row = await (await tenant.execute("SELECT word FROM memory")).fetchone()
+    assert row is not None
+    word: str = row[0]
+    return word

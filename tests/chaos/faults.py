@@ -1,10 +1,14 @@
-"""The faults: what happens to replicas and servers, and how it is put right again."""
+"""The faults: what happens to replicas and servers, and how it is put right again.
+
+Operators are among them: they run commands at any time.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,10 +16,11 @@ from typing import TYPE_CHECKING
 from psycopg import OperationalError
 
 from broker.embedded import StopMode
+from tests.chaos.client import Violated, randomness
 from tests.support.faults_replica import LEASE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
     from random import Random
     from typing import LiteralString
 
@@ -28,6 +33,16 @@ PAUSES = 0.2, 2.0
 END_SESSIONS: LiteralString = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'pgbroker%'"
 )
+COMMANDS = (
+    ("reconcile", "--apply"),
+    ("keys", "rotate"),
+    ("servers", "rotate-admin", "shared"),
+)
+"""What operators run; each may find that something is away, and say so."""
+
+COMMAND_TIMEOUT = 120.0
+"""Seconds that a command may take, whatever happens meanwhile."""
+
 BACKENDS: LiteralString = (
     "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'pgbroker%' ORDER BY pid"
 )
@@ -36,60 +51,74 @@ BACKENDS: LiteralString = (
 @dataclass(frozen=True, slots=True)
 class _Fault:
     name: str
-    happen: Callable[[], Coroutine[None, None, None]]
+    happen: Callable[[Random], Coroutine[None, None, None]]
 
 
 class Injector:
     """Lets faults happen at random, on each part of the system one at a time.
 
+    Which fault comes next and after which pause follows from the seed alone, and so does how long
+    it lasts; one that would come while the part still suffers from the one before is left out.
+
     Args:
-        rng: Decides everything.
+        seed: Decides everything.
         replicas: Of the broker.
         tenants: The tenants' server.
         state: The state's server.
+        environ: What operators run commands with.
     """
 
     def __init__(
-        self, rng: Random, replicas: Sequence[Replica], tenants: OwnServer, state: OwnServer
+        self,
+        seed: str,
+        replicas: Sequence[Replica],
+        tenants: OwnServer,
+        state: OwnServer,
+        environ: Mapping[str, str],
     ) -> None:
         self.happened: Counter[str] = Counter()
-        self._rng = rng
+        self._seed = f"{seed}/faults"
+        self._environ = environ
         self._parts = [
             *(self._of_replica(replica) for replica in replicas),
             self._of_server("tenants' server", tenants),
             self._of_server("state's server", state),
+            tuple(_Fault(f"pgbroker {' '.join(c)}", self._command(*c)) for c in COMMANDS),
         ]
         # A server that is down stops everybody; a replica that is down stops nobody for long.
-        self._weights = [*(3 for _ in replicas), 1, 1]
+        self._weights = [*(3 for _ in replicas), 1, 1, 1]
 
     async def work(self, over: asyncio.Event) -> None:
         """Inject until it is over; afterwards all is put right."""
         busy: dict[int, asyncio.Task[None]] = {}
+        rng, begun = randomness(self._seed), 0
         async with asyncio.TaskGroup() as group:
             while not over.is_set():
-                (number,) = self._rng.choices(range(len(self._parts)), self._weights)
-                fault = self._rng.choice(self._parts[number])
+                (number,) = rng.choices(range(len(self._parts)), self._weights)
+                fault = rng.choice(self._parts[number])
+                begun += 1
                 if number not in busy or busy[number].done():
                     self.happened[fault.name] += 1
-                    busy[number] = group.create_task(fault.happen())
-                pause = self._rng.uniform(*PAUSES)
+                    own = randomness(f"{self._seed}/{begun}")
+                    busy[number] = group.create_task(fault.happen(own))
+                pause = rng.uniform(*PAUSES)
                 try:
                     await asyncio.wait_for(over.wait(), pause)
                 except TimeoutError:
                     continue
 
     def _of_replica(self, replica: Replica) -> Sequence[_Fault]:
-        async def kill() -> None:
+        async def kill(rng: Random) -> None:
             replica.kill()
-            await self._for(0.0, 1.0)
+            await _for(rng, 0.0, 1.0)
             await replica.start(ready=False)
 
-        async def freeze() -> None:
+        async def freeze(rng: Random) -> None:
             replica.freeze()
-            await self._for(0.1, 3.0 * LEASE)
+            await _for(rng, 0.1, 3.0 * LEASE)
             replica.thaw()
 
-        async def restart() -> None:
+        async def restart(_rng: Random) -> None:
             replica.ask_to_stop()
             await replica.stopped()
             await replica.start(ready=False)
@@ -101,22 +130,22 @@ class Injector:
         )
 
     def _of_server(self, name: str, server: OwnServer) -> Sequence[_Fault]:
-        def stop(mode: StopMode) -> Callable[[], Coroutine[None, None, None]]:
-            async def stop_and_start() -> None:
+        def stop(mode: StopMode) -> Callable[[Random], Coroutine[None, None, None]]:
+            async def stop_and_start(rng: Random) -> None:
                 await server.embedded.stop(mode)
-                await self._for(0.0, 1.5)
+                await _for(rng, 0.0, 1.5)
                 await server.embedded.start()
 
             return stop_and_start
 
-        async def end_sessions() -> None:
+        async def end_sessions(_rng: Random) -> None:
             await self._ask(server, END_SESSIONS)
 
-        async def kill_backend() -> None:
+        async def kill_backend(rng: Random) -> None:
             # The main process ends all others then, and recovers.
             backends = await self._ask(server, BACKENDS)
             if backends:
-                os.kill(self._rng.choice(backends), signal.SIGKILL)
+                os.kill(rng.choice(backends), signal.SIGKILL)
 
         return (
             _Fault(f"{name} stopped", stop(StopMode.FAST)),
@@ -133,5 +162,45 @@ class Injector:
         except OperationalError:
             return []  # it still recovers from what happened before
 
-    async def _for(self, least: float, most: float) -> None:
-        await asyncio.sleep(self._rng.uniform(least, most))
+    async def drift(self) -> list[str]:
+        """Return what reconciliation finds once all is quiet."""
+        status, written = await self._run("reconcile")
+        return [f"drift: {written}"] if status else []
+
+    def _command(self, *arguments: str) -> Callable[[Random], Coroutine[None, None, None]]:
+        async def run(_rng: Random) -> None:
+            status, _ = await self._run(*arguments)
+            if status:
+                self.happened[f"pgbroker {arguments[0]}, in vain"] += 1
+
+        return run
+
+    async def _run(self, *arguments: str) -> tuple[int, str]:
+        """Run a command; return its exit status and what it wrote.
+
+        Raises:
+            Violated: It does not end, or not in good order.
+        """
+        command = f"pgbroker {' '.join(arguments)}"
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "broker.cli", *arguments),
+            env={**os.environ, **self._environ},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            async with asyncio.timeout(COMMAND_TIMEOUT):
+                output, _ = await process.communicate()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            raise Violated(f"{command} does not end") from None
+        status, written = process.returncode or 0, output.decode()
+        if status not in {0, 1} or "Traceback" in written:
+            raise Violated(f"{command} ended with {status}: {written}")
+        return status, written
+
+
+async def _for(rng: Random, least: float, most: float) -> None:
+    await asyncio.sleep(rng.uniform(least, most))

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from random import Random
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
+
 from broker.store import migrate
+from tests.chaos.catalog import CATALOG
 from tests.chaos.client import PATIENCE, Client
 from tests.chaos.faults import Injector
-from tests.support.catalog import with_warm
+from tests.support.application import new_key
 from tests.support.faults_fleet import Fleet, a_fleet
 from tests.support.faults_platform import Ledger
 from tests.support.faults_servers import OwnServer, own_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Callable, Mapping
 
 CLIENTS = 8
+
+WATCH_EVERY = 0.5
+"""Seconds between two looks whether everything in progress would be taken over."""
 
 PROGRESS_EVERY = 5.0
 """Seconds between two lines that say how far it is."""
@@ -51,8 +57,8 @@ async def run(seed: str, seconds: float, directory: Path, *, tell: Callable[[str
     """Run chaos for some time and look at what it has left.
 
     Args:
-        seed: Decides what clients do and which faults happen, in which order and after which
-            pauses. How the processes interleave is up to the machine.
+        seed: Decides what each client does, in which order, and which faults happen after which
+            pauses. How far a client gets between two faults is up to the machine.
         seconds: How long faults are injected.
         directory: For servers and logs; PostgreSQL must be able to enter it.
         tell: Called with a line now and then.
@@ -60,20 +66,16 @@ async def run(seed: str, seconds: float, directory: Path, *, tell: Callable[[str
     async with _system(directory) as (fleet, tenants, state):
         replicas = fleet.survivor, fleet.failing
         clients = [
-            Client(
-                f"client {number}",
-                _random(f"{seed}/client/{number}"),
-                replicas,
-                asynchronous=number % 2 == 1,
-            )
+            Client(f"client {number}", seed, replicas, asynchronous=number % 2 == 1)
             for number in range(CLIENTS)
         ]
-        injector = Injector(_random(f"{seed}/faults"), replicas, tenants, state)
+        injector = Injector(seed, replicas, tenants, state, _operators(fleet.environ))
         result = Result(seed, seconds)
         try:
-            await _turmoil(clients, injector, seconds, tell)
+            result.violations += await _turmoil(fleet, clients, injector, seconds, tell)
             tell("quiet again: comparing state, catalogs and what clients were told")
             result.violations += await _compare(fleet, clients)
+            result.violations += await injector.drift()
             tell("deleting everything")
             await asyncio.gather(*(client.leave() for client in clients))
             result.violations += await _compare(fleet, clients)
@@ -85,9 +87,15 @@ async def run(seed: str, seconds: float, directory: Path, *, tell: Callable[[str
 
 
 async def _turmoil(
-    clients: list[Client], injector: Injector, seconds: float, tell: Callable[[str], None]
-) -> None:
+    fleet: Fleet,
+    clients: list[Client],
+    injector: Injector,
+    seconds: float,
+    tell: Callable[[str], None],
+) -> list[str]:
+    """Let clients work and faults happen; return what was seen to be wrong meanwhile."""
     over = asyncio.Event()
+    unattended: list[str] = []
     began = time.monotonic()
 
     async def progress() -> None:
@@ -102,19 +110,26 @@ async def _turmoil(
                 if time.monotonic() - began >= seconds:
                     over.set()
 
+    async def watch() -> None:
+        while not over.is_set():
+            with suppress(psycopg.OperationalError):
+                unattended.extend(await fleet.agreement.unattended())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), WATCH_EVERY)
+
     async with asyncio.TaskGroup() as group:
         group.create_task(progress())
+        group.create_task(watch())
         group.create_task(injector.work(over))
         for client in clients:
             group.create_task(client.work(over))
+    return unattended
 
 
 async def _compare(fleet: Fleet, clients: list[Client]) -> list[str]:
     ledger = Ledger()
     for client in clients:
-        ledger.instances |= client.ledger.instances
-        ledger.bindings |= client.ledger.bindings
-        ledger.revoked += client.ledger.revoked
+        ledger |= client.ledger
     await fleet.agreement.settle(within=PATIENCE)
     return await fleet.agreement.differences(ledger)
 
@@ -129,11 +144,17 @@ async def _system(directory: Path) -> AsyncIterator[tuple[Fleet, OwnServer, OwnS
         await migrate(dsn)
         logs = directory / "replicas"
         logs.mkdir()
-        warm = logs / "warm.yaml"
-        warm.write_text(with_warm(2), "utf-8")
+        catalog_file = logs / "chaos.yaml"
+        catalog_file.write_text(CATALOG, "utf-8")
         fleet = a_fleet(
-            tenants.postgres, dsn, logs, SYNC_WINDOW_SECONDS="2", CATALOG_FILE=str(warm)
+            tenants.postgres,
+            dsn,
+            logs,
+            SYNC_WINDOW_SECONDS="2",
+            CATALOG_FILE=str(catalog_file),
+            ENCRYPTION_KEYS=",".join((new_key("one"), new_key("two"))),
         )
+        _name_once(Path(fleet.environ["PGBROKER_SERVERS_FILE"]))
         try:
             await fleet.begin()
             await fleet.failing.start()
@@ -142,8 +163,16 @@ async def _system(directory: Path) -> AsyncIterator[tuple[Fleet, OwnServer, OwnS
             fleet.end()
 
 
-def _random(seed: str) -> Random:
-    return Random(seed)  # noqa: S311 -- it keeps no secret, and must be replayed
+def _name_once(servers_file: Path) -> None:
+    """Leave one name for the server: nobody else uses its role, whose password is changed."""
+    servers = json.loads(servers_file.read_text("utf-8"))["servers"]
+    servers_file.write_text(json.dumps({"servers": servers[:1]}), "utf-8")
+
+
+def _operators(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of operators, who have put the other key first."""
+    first, second = environ["PGBROKER_ENCRYPTION_KEYS"].split(",")
+    return {**environ, "PGBROKER_ENCRYPTION_KEYS": f"{second},{first}"}
 
 
 def _leaves(group: BaseExceptionGroup[AssertionError]) -> list[AssertionError]:
