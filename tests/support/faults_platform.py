@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 CREATED = frozenset({httpx.codes.OK, httpx.codes.CREATED})
 DELETED = frozenset({httpx.codes.OK, httpx.codes.GONE})
 
-_PLACE = {"platform": "kubernetes", "clusterid": "c1", "namespace": "team-a"}
+PLACE = {"platform": "kubernetes", "clusterid": "c1", "namespace": "team-a"}
+"""Where every instance belongs: part of what makes a repeated provision the same one."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 
@@ -138,7 +139,7 @@ class PatientPlatform:
     ) -> httpx.Response:
         """Provision until it is there, or refused."""
         asked = parameters or {}
-        body = {"service_id": SERVICE, "plan_id": plan, "parameters": asked, "context": _PLACE}
+        body = {"service_id": SERVICE, "plan_id": plan, "parameters": asked, "context": PLACE}
         response = await self.settled("PUT", path(instance), json=body)
         if response.status_code in CREATED:
             self.ledger.kept.pop(asked.get("restore_from_instance", ""), None)

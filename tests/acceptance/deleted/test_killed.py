@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 
     from tests.support.postgres import PostgresServer
 
+KEEPING, RESTORING = (
+    [Boundary.RECORDING, Boundary.RECORDED, *steps, Boundary.FINISHING, Boundary.FINISHED]
+    for steps in (["adopt_database", "retain_database"], ["restore_database", "reopen_database"])
+)
+"""The boundaries of a deletion that keeps, and of a provision that restores."""
+
 SETTLED = {httpx.codes.OK, httpx.codes.CREATED, httpx.codes.GONE}
 
 
@@ -117,7 +123,7 @@ def _restore(source: str, into: str) -> Callable[[Platform], httpx.Response]:
     return lambda platform: platform.provision(into, parameters=parameters)
 
 
-@pytest.mark.parametrize("boundary", [Boundary.RECORDED, "retain_database", Boundary.FINISHED])
+@pytest.mark.parametrize("boundary", KEEPING)
 async def test_a_deletion_is_finished_by_the_same_request(pair: Pair, boundary: str) -> None:
     """Wherever the process dies, the data is kept once, and can be had back."""
     with pair.platform() as platform:
@@ -136,7 +142,7 @@ async def test_a_deletion_is_finished_by_the_same_request(pair: Pair, boundary: 
         assert word_of(platform.credentials(instance, new_id())) == "kept"
 
 
-@pytest.mark.parametrize("boundary", [Boundary.RECORDED, "restore_database", "reopen_database"])
+@pytest.mark.parametrize("boundary", RESTORING)
 async def test_a_restore_is_finished_by_the_same_request(pair: Pair, boundary: str) -> None:
     """Wherever the process dies, the new instance has the data, and nothing is kept any more."""
     with pair.platform() as platform:
@@ -151,7 +157,7 @@ async def test_a_restore_is_finished_by_the_same_request(pair: Pair, boundary: s
         assert deleted.instance.database != credentials["database"]
 
 
-@pytest.mark.parametrize("boundary", [Boundary.RECORDED, "restore_database", Boundary.FINISHED])
+@pytest.mark.parametrize("boundary", RESTORING)
 async def test_a_deletion_during_a_restore_loses_nothing(pair: Pair, boundary: str) -> None:
     """The data is kept as before, under the former id unless the restore had been finished."""
     with pair.platform() as platform:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from broker.domain.operation import OperationKind
 from tests.support.catalog import BIG, SERVICE, SMALL
-from tests.support.faults_platform import is_over, path
+from tests.support.faults_platform import PLACE, is_over, path
 from tests.support.faults_waiting import PATIENCE, until
 from tests.support.platform import new_id
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.support.faults_platform import PatientPlatform
 
 EXTENSIONS = {"extensions": ["hstore"]}
+FEWER = {"extensions": ["citext"]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,48 +28,51 @@ class Request:
         kind: The kind of operation it leads to.
         instance: On which instance.
         binding: On which binding of it, for bind and unbind.
+        plan: Of the instance.
     """
 
     kind: str
     instance: str
     binding: str | None
+    plan: str = SMALL
 
     @classmethod
-    async def prepared(cls, platform: PatientPlatform, kind: str) -> Request:
+    async def prepared(cls, platform: PatientPlatform, kind: str, plan: str = SMALL) -> Request:
         """Make what a request of this kind needs, with a bystander that it must not touch."""
         instance, binding = new_id(), new_id()
         if kind != OperationKind.PROVISION:
-            await platform.provision(instance)
+            await platform.provision(instance, plan)
             await platform.bind(instance, new_id())
         if kind == OperationKind.UNBIND:
             await platform.bind(instance, binding)
         named = kind in {OperationKind.BIND, OperationKind.UNBIND}
-        return cls(kind, instance, binding if named else None)
+        return cls(kind, instance, binding if named else None, plan)
+
+    @property
+    def _change(self) -> dict[str, Any]:
+        """What an update changes: a plan that leads nowhere stays."""
+        leads_on = self.plan == SMALL
+        return {"plan_id": BIG, "parameters": EXTENSIONS} if leads_on else {"parameters": FEWER}
 
     async def sent_once(
         self, platform: PatientPlatform, *, within: float = PATIENCE, **query: str
     ) -> httpx.Response | None:
         """Send it, once; ``None`` when there was no answer."""
-        method, body, named = "PUT", {"service_id": SERVICE, "plan_id": SMALL}, {}
+        method, named = "PUT", False
+        body: dict[str, Any] = {"service_id": SERVICE, "plan_id": self.plan}
         match self.kind:
+            case OperationKind.PROVISION:
+                body["context"] = PLACE
             case OperationKind.UPDATE:
-                method = "PATCH"
-                fields: dict[str, Any] = {"plan_id": BIG, "parameters": EXTENSIONS}
-                return await platform.once(
-                    method,
-                    path(self.instance),
-                    json={**body, **fields},
-                    params=query,
-                    within=within,
-                )
+                method, body = "PATCH", {**body, **self._change}
             case OperationKind.DEPROVISION | OperationKind.UNBIND:
-                method, named = "DELETE", body
+                method, named = "DELETE", True
         where = path(self.instance, self.binding)
         return await platform.once(
             method,
             where,
             json=None if named else body,
-            params={**named, **query},
+            params={**(body if named else {}), **query},
             within=within,
         )
 
@@ -95,9 +99,12 @@ class Request:
         binding = self.binding or ""
         match self.kind:
             case OperationKind.PROVISION:
-                return await platform.provision(self.instance)
+                return await platform.provision(self.instance, self.plan)
             case OperationKind.UPDATE:
-                return await platform.update(self.instance, BIG, EXTENSIONS)
+                change = self._change
+                return await platform.update(
+                    self.instance, change.get("plan_id"), change["parameters"]
+                )
             case OperationKind.DEPROVISION:
                 return await platform.deprovision(self.instance)
             case OperationKind.BIND:

@@ -12,12 +12,20 @@ import pytest
 from broker.domain.operation import OperationKind
 from tests.acceptance.faults.boundaries import boundaries
 from tests.acceptance.faults.requests import Request
+from tests.support.catalog import SLOW
 from tests.support.faults_failpoints import Action, Boundary
 from tests.support.faults_platform import CREATED, DELETED, path
 from tests.support.faults_waiting import until
 
 if TYPE_CHECKING:
     from tests.support.faults_fleet import Fleet
+
+ACCEPTED = [
+    (kind, boundary)
+    for kind, boundary in boundaries()
+    # Before those there is no answer yet.
+    if boundary not in {Boundary.RECORDING, Boundary.RECORDED}
+]
 
 HOLD_UP_CREATE_DATABASE = "BEGIN; COMMENT ON DATABASE template0 IS 'held'"
 """Takes a lock that CREATE DATABASE needs, so that it is certain to be met at work."""
@@ -78,6 +86,28 @@ async def test_what_a_killed_replica_began_is_finished_although_nobody_asks(
         deleted = kind in {OperationKind.DEPROVISION, OperationKind.UNBIND}
         assert answer.status_code == (410 if deleted else 200), answer.text
         await request.settled(platform)
+    await fleet.agrees()
+
+
+@pytest.mark.parametrize(("kind", "boundary"), ACCEPTED)
+async def test_what_a_killed_replica_has_accepted_is_done(
+    fleet: Fleet, kind: str, boundary: str
+) -> None:
+    """After a 202 nothing is lost: who polls another replica learns that it is done."""
+    async with (
+        fleet.platform(asynchronous=True) as platform,
+        fleet.platform(fleet.failing) as unlucky,
+    ):
+        request = await Request.prepared(platform, kind, SLOW)
+        await fleet.arm(kind, boundary, Action.HOLD)
+        accepted = await request.sent_once(unlucky, accepts_incomplete="true")
+        assert accepted is not None
+        assert accepted.status_code == 202, accepted.text
+        await fleet.reached()
+        fleet.failing.kill()
+        ended = await request.over(platform, operation=accepted.json()["operation"])
+        assert ended.status_code == 410 or ended.json() == {"state": "succeeded"}
+        assert (await request.settled(platform)).status_code in CREATED | DELETED
     await fleet.agrees()
 
 

@@ -104,6 +104,7 @@ async def _killed(
         await fleet.arm(OperationKind.PROVISION, boundary, Action.KILL)
         await until(lambda: _stock_is(fleet, 1), what="the stock is full")
         body = {"service_id": SERVICE, "plan_id": SMALL, "parameters": parameters}
+        body["context"] = PLACE
         answer = await platform.once("PUT", path(instance), json=body)
     await fleet.reached()
     assert fleet.failing.reap() == -signal.SIGKILL
