@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -20,10 +18,12 @@ from tests.chaos.faults import Injector
 from tests.support.application import new_key
 from tests.support.faults_fleet import Fleet, a_fleet
 from tests.support.faults_platform import Ledger
+from tests.support.faults_replica import name_once
 from tests.support.faults_servers import OwnServer, own_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
+    from pathlib import Path
 
 CLIENTS = 8
 
@@ -154,19 +154,13 @@ async def _system(directory: Path) -> AsyncIterator[tuple[Fleet, OwnServer, OwnS
             CATALOG_FILE=str(catalog_file),
             ENCRYPTION_KEYS=",".join((new_key("one"), new_key("two"))),
         )
-        _name_once(Path(fleet.environ["PGBROKER_SERVERS_FILE"]))
+        name_once(fleet.environ)
         try:
             await fleet.begin()
             await fleet.failing.start()
             yield fleet, tenants, state
         finally:
             fleet.end()
-
-
-def _name_once(servers_file: Path) -> None:
-    """Leave one name for the server: nobody else uses its role, whose password is changed."""
-    servers = json.loads(servers_file.read_text("utf-8"))["servers"]
-    servers_file.write_text(json.dumps({"servers": servers[:1]}), "utf-8")
 
 
 def _operators(environ: Mapping[str, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -26,7 +27,6 @@ from tests.support.process import environment, free_port
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from multiprocessing.context import ForkServerProcess
-    from pathlib import Path
 
     from tests.support.postgres import PostgresServer
 
@@ -37,8 +37,8 @@ _STARTS = 5
 
 # The program is imported once and forked for each start, which is ten times as quick as an
 # interpreter that begins with nothing.
-_NURSERY = multiprocessing.get_context("forkserver")
-_NURSERY.set_forkserver_preload([__name__])
+NURSERY = multiprocessing.get_context("forkserver")
+NURSERY.set_forkserver_preload([__name__])
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ class Replica:
         """Start it, without waiting for it."""
         assert not self.alive, f"{self.name} runs already"
         environ = {**self.environ, "PGBROKER_BIND": f"127.0.0.1:{self.port}"}
-        self._process = _NURSERY.Process(
+        self._process = NURSERY.Process(
             target=_run, args=(environ, self.log_file, self.failpoints), name=self.name
         )
         self._process.start()
@@ -155,6 +155,17 @@ def _run(environ: Mapping[str, str], log_file: Path, failpoints: Path | None) ->
         wrap(Failpoints(failpoints))
     sys.argv = ["pgbroker", "serve"]
     main()
+
+
+def name_once(environ: Mapping[str, str]) -> None:
+    """Leave one name for the server: nobody else uses its role, whose password is changed.
+
+    Args:
+        environ: Of replicas whose catalog needs no other pool.
+    """
+    servers_file = Path(environ["PGBROKER_SERVERS_FILE"])
+    servers = json.loads(servers_file.read_text("utf-8"))["servers"]
+    servers_file.write_text(json.dumps({"servers": servers[:1]}), "utf-8")
 
 
 def replica_environment(

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from broker.domain.operation import OperationKind
 from tests.acceptance.faults.requests import Request
-from tests.integration.store.test_lost_commit import Fault, through_proxy
+from tests.integration.store.test_lost_commit import ONE_ROW, Fault, through_proxy
 from tests.support.faults_failpoints import Action, Boundary, Failpoint
 from tests.support.faults_platform import CREATED, DELETED
 from tests.support.faults_replica import Replica
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
     from tests.integration.store.test_lost_commit import Proxy
     from tests.support.faults_fleet import Fleet
+
+
+KINDS = [kind.value for kind in OperationKind]
+
+FINISHING = b"pgbroker.forget_takeover"
+"""In the statement that finishes an operation, for most kinds a transaction of its own."""
 
 
 @pytest.fixture
@@ -41,7 +48,7 @@ async def proxied(fleet: Fleet, tmp_path: Path) -> AsyncIterator[tuple[Proxy, Re
                 replica.kill()
 
 
-@pytest.mark.parametrize("kind", ["provision", "bind", "update", "unbind", "deprovision"])
+@pytest.mark.parametrize("kind", KINDS)
 async def test_a_recording_whose_acknowledgement_is_lost(
     fleet: Fleet, proxied: tuple[Proxy, Replica], kind: str
 ) -> None:
@@ -52,6 +59,29 @@ async def test_a_recording_whose_acknowledgement_is_lost(
         fleet.failpoints.arm(Failpoint(kind, Boundary.RECORDING, Action.HOLD))
         sent = asyncio.create_task(request.sent_once(unlucky))
         await fleet.reached()
+        proxy.fault = Fault.ANSWER_LOST
+        fleet.failpoints.disarm()
+        answer = await sent
+        assert proxy.struck.is_set()
+        assert answer is not None
+        assert answer.status_code in CREATED | DELETED, answer.text
+        await request.settled(platform)
+    await fleet.agrees()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_end_whose_acknowledgement_is_lost(
+    fleet: Fleet, proxied: tuple[Proxy, Replica], kind: str
+) -> None:
+    """The replica finds out that the operation is over: the caller notices nothing."""
+    proxy, replica = proxied
+    async with fleet.platform() as platform, fleet.platform(replica) as unlucky:
+        request = await Request.prepared(platform, kind)
+        fleet.failpoints.arm(Failpoint(kind, Boundary.FINISHING, Action.HOLD))
+        sent = asyncio.create_task(request.sent_once(unlucky))
+        await fleet.reached()
+        if kind != OperationKind.UPDATE:  # which ends with a COMMIT
+            proxy.request, proxy.answer = FINISHING, ONE_ROW
         proxy.fault = Fault.ANSWER_LOST
         fleet.failpoints.disarm()
         answer = await sent

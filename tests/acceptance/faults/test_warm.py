@@ -13,7 +13,7 @@ from tests.acceptance.faults.requests import EXTENSIONS
 from tests.support.catalog import SERVICE, SMALL, with_warm
 from tests.support.faults_failpoints import Action, Boundary
 from tests.support.faults_fleet import Fleet, a_fleet
-from tests.support.faults_platform import CREATED, DELETED, path
+from tests.support.faults_platform import CREATED, DELETED, PLACE, path
 from tests.support.faults_waiting import until
 from tests.support.platform import new_id
 
@@ -103,8 +103,8 @@ async def _killed(
     async with fleet.platform(fleet.failing) as platform:
         await fleet.arm(OperationKind.PROVISION, boundary, Action.KILL)
         await until(lambda: _stock_is(fleet, 1), what="the stock is full")
-        body = {"service_id": SERVICE, "plan_id": SMALL, "parameters": parameters}
-        body["context"] = PLACE
+        body = {"service_id": SERVICE, "plan_id": SMALL, "context": PLACE}
+        body["parameters"] = parameters
         answer = await platform.once("PUT", path(instance), json=body)
     await fleet.reached()
     assert fleet.failing.reap() == -signal.SIGKILL
