@@ -7,7 +7,7 @@ recorded before each change, and the connection string has the first one.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self, TypeAlias, TypeVar
 
@@ -61,13 +61,12 @@ class AdminLogin:
         return make_conninfo(self.dsn, password=password.reveal())
 
     async def through(
-        self, conninfo: str, attempt: Callable[[str], Awaitable[T]], *, thorough: bool
+        self, attempt: Callable[[Mapping[str, str]], Awaitable[T]], *, thorough: bool
     ) -> T:
         """Connect, with another password if the last one is refused.
 
         Args:
-            conninfo: How, but for the password.
-            attempt: Connects.
+            attempt: Connects with these parameters over those of the connection string.
             thorough: Try all passwords even when none has been recorded since the last time. Not
                 for a tenant's database, which has reasons of its own to let nobody in.
 
@@ -75,12 +74,12 @@ class AdminLogin:
             psycopg.OperationalError: Each was refused, or passwords are not what is wrong.
         """
         if self._stored is None:
-            return await attempt(conninfo)
+            return await attempt({})
         if not self._candidates:
             await self._load()
         tried = self._candidates[0]
         try:
-            return await attempt(make_conninfo(conninfo, password=tried.reveal()))
+            return await attempt({"password": tried.reveal()})
         except psycopg.OperationalError as exc:
             known = set(self._candidates)
             if not _was_asked_for_password(exc):
@@ -91,7 +90,7 @@ class AdminLogin:
             for other in self._candidates:
                 with suppress(psycopg.OperationalError):
                     if other != tried:
-                        result = await attempt(make_conninfo(conninfo, password=other.reveal()))
+                        result = await attempt({"password": other.reveal()})
                         self._prefer(other)
                         return result
             raise
@@ -105,10 +104,10 @@ class AdminLogin:
             async def connect(cls, conninfo: str = "", **kwargs: Any) -> Self:
                 connect = super().connect
 
-                async def attempt(conninfo: str) -> Self:
-                    return await connect(conninfo, **kwargs)
+                async def attempt(changed: Mapping[str, str]) -> Self:
+                    return await connect(conninfo, **{**kwargs, **changed})
 
-                return await login.through(conninfo, attempt, thorough=True)
+                return await login.through(attempt, thorough=True)
 
         return Session
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import AsyncConnection
@@ -25,7 +26,7 @@ from broker.postgres.facts import Facts
 from broker.postgres.hold import Hold, lock_and_look
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from broker.postgres.hold import Found
 
@@ -265,28 +266,28 @@ async def connect_once(
     idle = f"{IDLE_TIMEOUT}s"
     conninfo = _conninfo(
         dsn,
-        dbname,
         statement_timeout=f"{statement_timeout}s",
         idle_session_timeout=idle,
         idle_in_transaction_session_timeout=idle,
     )
 
-    async def attempt(conninfo: str) -> AsyncConnection:
-        return await AsyncConnection.connect(conninfo, autocommit=True)
+    async def attempt(changed: Mapping[str, Any]) -> AsyncConnection:
+        return await AsyncConnection.connect(conninfo, autocommit=True, dbname=dbname, **changed)
 
     if login is None:
-        return await attempt(conninfo)
-    return await login.through(conninfo, attempt, thorough=dbname is None)
+        return await attempt({})
+    return await login.through(attempt, thorough=dbname is None)
 
 
-def _conninfo(dsn: str, dbname: str | None = None, **settings: str) -> str:
+# For each database anew it would take longer than anything else before a connection is made.
+@lru_cache(maxsize=64)
+def _conninfo(dsn: str, **settings: str) -> str:
     given = conninfo_to_dict(dsn)
     pinned = " ".join(
         (statements.SESSION_OPTIONS, *(f"-c {name}={value}" for name, value in settings.items()))
     )
     return make_conninfo(
         dsn,
-        dbname=dbname,
         connect_timeout=given.get("connect_timeout", CONNECT_TIMEOUT),
         application_name=given.get("application_name", "pgbroker"),
         client_encoding="UTF8",
