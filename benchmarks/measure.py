@@ -50,7 +50,7 @@ class Extent:
     @classmethod
     def full(cls) -> Self:
         """Return what takes four minutes."""
-        return cls(5.0, (16, 64), 60, 6, 16.0, (1, 8, 32))
+        return cls(5.0, (16, 64), 100, 6, 16.0, (1, 8, 32))
 
     @classmethod
     def quick(cls) -> Self:
@@ -138,7 +138,7 @@ async def measure_verbs(
     finally:
         await broker.close()
         await raw.close()
-    return [Row(verb + circumstance, *measured[verb]) for verb in VERBS]
+    return [Row(verb + circumstance, *measured[verb], by_turns=True) for verb in VERBS]
 
 
 async def _verb_by_verb(client: _Client, series: list[Series]) -> None:

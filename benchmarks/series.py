@@ -58,17 +58,28 @@ class Row:
         broker: Through the broker.
         raw: The same by hand; ``None`` where there is nothing to compare with.
         paced: The number of a second says something: many at a time, or nothing else meanwhile.
+        by_turns: The two ways were measured one right after the other, each time.
     """
 
     name: str
     broker: Series
     raw: Series | None = None
     paced: bool = False
+    by_turns: bool = False
 
     @property
     def overhead(self) -> float | None:
-        """Seconds the broker adds, at the median."""
-        return None if self.raw is None else self.broker.median - self.raw.median
+        """Seconds the broker adds, at the median.
+
+        Measured by turns, it is the median of what it added each time: a disk that is now quick and
+        now slow is the same for both of one turn, and from one minute to the next is not.
+        """
+        if self.raw is None:
+            return None
+        if not self.by_turns:
+            return self.broker.median - self.raw.median
+        each = zip(self.broker.seconds, self.raw.seconds, strict=True)
+        return statistics.median(broker - raw for broker, raw in each)
 
     @property
     def ratio(self) -> float | None:

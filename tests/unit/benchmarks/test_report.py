@@ -56,6 +56,14 @@ def test_what_raises_is_not_counted() -> None:
     assert len(series.seconds) == 1
 
 
+def test_by_turns_the_overhead_is_the_median_of_the_differences() -> None:
+    """What is slow for both at the same time is no overhead."""
+    raw = [0.01, 0.01, 0.09, 0.09, 0.09]
+    broker = [each + 0.005 for each in raw]
+    turns = Row("bind", Series(broker), Series(raw), by_turns=True)
+    assert turns.overhead == pytest.approx(0.005)
+
+
 def test_the_overhead_is_the_difference_of_the_medians() -> None:
     """A single slow answer changes neither overhead nor ratio."""
     row = _report().rows[1]
