@@ -15,9 +15,10 @@ import psycopg
 from broker.domain.operation import OperationKind
 from broker.embedded import StopMode
 from tests.acceptance.faults.requests import Request
+from tests.integration.postgres.servers import PASSWORD
 from tests.support.catalog import BIG
 from tests.support.faults_fleet import a_fleet
-from tests.support.faults_platform import CREATED, DELETED, path
+from tests.support.faults_platform import CREATED, DELETED
 from tests.support.faults_servers import own_server
 from tests.support.faults_waiting import until
 from tests.support.platform import new_id
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from typing import LiteralString
 
     from tests.support.faults_fleet import Fleet
+    from tests.support.faults_platform import PatientPlatform
     from tests.support.faults_servers import OwnServer
 
 CHECKPOINTER: LiteralString = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"
@@ -50,14 +52,15 @@ async def test_a_server_that_is_down_and_comes_back(
         settled += [asyncio.create_task(request.settled(other)) for request in repeated]
         for request in polled:
             await until(partial(fleet.is_busy, request.instance), what="it is recorded")
-            where = f"{path(request.instance, request.binding)}/last_operation"
-            answer = await patient.once("GET", where)
-            assert answer is not None
-            assert answer.json()["state"] == "in progress"
+            told = await waiting_for(patient, request)
+            assert "'shared'" in told
+            assert PASSWORD not in told
         unwanted = Request(OperationKind.PROVISION, new_id(), None)
         refused = await unwanted.sent_once(other)
         assert refused is not None
         assert refused.status_code == httpx.codes.SERVICE_UNAVAILABLE
+        assert "'shared'" in refused.json()["description"]
+        assert PASSWORD not in refused.text
         assert not any(task.done() for task in settled)
         await fragile.embedded.start()
         for answered in await asyncio.gather(*settled):
@@ -122,6 +125,20 @@ async def test_a_backend_killed_within_drop_database(
             os.kill(checkpointer, signal.SIGCONT)
         assert (await deleting).status_code in DELETED
     await fleet.agrees()
+
+
+async def waiting_for(platform: PatientPlatform, request: Request) -> str:
+    """Poll until it is told what an operation in progress is waiting for; return that."""
+    told: list[str] = []
+
+    async def says_so() -> bool:
+        polled = (await request.polled(platform)).json()
+        assert polled["state"] == "in progress"
+        told.append(polled["description"])
+        return "server" in told[-1]
+
+    await until(says_so, what="it says what it waits for")
+    return told[-1]
 
 
 async def fill(stack: AsyncExitStack, dsn: str) -> None:

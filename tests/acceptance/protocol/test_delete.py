@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
+from psycopg.sql import SQL, Identifier
 
 from tests.support.application import KUBERNETES, new_key, running_application, settings_for
 from tests.support.catalog import BIG, CATALOG, OTHER_SERVICE, SERVICE, SMALL
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
     from tests.support.application import Footprint
     from tests.support.postgres import PostgresServer
+
+
+TAG = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
 
 
 def test_nothing_remains(kubernetes: Platform, kept: Callable[[], Footprint]) -> None:
@@ -51,6 +56,28 @@ def test_what_a_login_made_stays_with_the_instance(kubernetes: Platform) -> None
     assert kubernetes.unbind(instance, binding).status_code == 200
     assert not can_connect(first)
     assert rows(second, "DELETE FROM t RETURNING a") == [(1,)]
+
+
+def test_a_deletion_that_fails_says_that_the_instance_cannot_be_used(
+    kubernetes: Platform, postgres: PostgresServer
+) -> None:
+    """It changes nothing of what it may not touch; once it may, the same request succeeds."""
+    instance, _, credentials = kubernetes.bound()
+    name = Identifier(credentials["database"])
+    with psycopg.connect(postgres.superuser_dsn(), autocommit=True) as superuser:
+        (tag,) = superuser.execute(TAG, [credentials["database"]]).fetchone() or (None,)
+        superuser.execute(SQL("COMMENT ON DATABASE {} IS 'mine'").format(name))
+        failed = kubernetes.deprovision(instance)
+        assert failed.status_code == 500
+        body = failed.json()
+        assert "is not this instance's" in body.pop("description")
+        assert body == {"instance_usable": False}
+        polled = kubernetes.poll(instance).json()
+        assert (polled["state"], polled["instance_usable"]) == ("failed", False)
+        assert "update_repeatable" not in polled
+        assert can_connect(credentials)
+        superuser.execute(SQL("COMMENT ON DATABASE {} IS {}").format(name, tag))
+    assert kubernetes.deprovision(instance).status_code == 200
 
 
 def test_an_id_can_be_used_again(kubernetes: Platform) -> None:
