@@ -95,7 +95,8 @@ def test_a_broker_that_dies_leaves_what_is_listed(
     assert smoke.returncode == 1
     assert "failed  bind " in output
     assert "failed  clean up: deprovision" in output
-    requests = [line.strip().split() for line in output.splitlines() if "  DELETE /v2" in line]
+    lines = [line.strip() for line in output.splitlines()]
+    requests = [line.split() for line in lines if line.startswith("DELETE /v2")]
     assert len(requests) == 2
     assert not nothing_left(state_dsn)
     with running_broker(broker_environment | {"PGBROKER_BIND": address}, log_file) as broker:
