@@ -17,7 +17,7 @@ def main() -> None:
     """Run once and exit with 1 when the invariant was violated."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60, help="how long faults are injected")
-    parser.add_argument("--seed", default="", help="replays a run; a new one when left out")
+    parser.add_argument("--seed", default="", help="of a run to repeat; else a new one")
     parser.add_argument("--keep", help="a directory to keep the logs in")
     chosen = parser.parse_args()
     seed = chosen.seed or secrets.token_hex(4)

@@ -10,7 +10,9 @@ import os
 import signal
 import sys
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
 from psycopg import OperationalError
@@ -20,7 +22,7 @@ from tests.chaos.client import Violated, randomness
 from tests.support.faults_replica import LEASE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
     from random import Random
     from typing import LiteralString
 
@@ -52,6 +54,23 @@ BACKENDS: LiteralString = (
 class _Fault:
     name: str
     happen: Callable[[Random], Coroutine[None, None, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A fault that is to come.
+
+    Attributes:
+        part: The number of the part of the system that it happens to.
+        fault: What happens.
+        rng: Decides how; of this fault alone.
+        pause: Seconds until the next one.
+    """
+
+    part: int
+    fault: _Fault
+    rng: Random
+    pause: float
 
 
 class Injector:
@@ -91,21 +110,24 @@ class Injector:
     async def work(self, over: asyncio.Event) -> None:
         """Inject until it is over; afterwards all is put right."""
         busy: dict[int, asyncio.Task[None]] = {}
-        rng, begun = randomness(self._seed), 0
         async with asyncio.TaskGroup() as group:
-            while not over.is_set():
-                (number,) = rng.choices(range(len(self._parts)), self._weights)
-                fault = rng.choice(self._parts[number])
-                begun += 1
-                if number not in busy or busy[number].done():
-                    self.happened[fault.name] += 1
-                    own = randomness(f"{self._seed}/{begun}")
-                    busy[number] = group.create_task(fault.happen(own))
-                pause = rng.uniform(*PAUSES)
-                try:
-                    await asyncio.wait_for(over.wait(), pause)
-                except TimeoutError:
-                    continue
+            for due in self.schedule():
+                if over.is_set():
+                    return
+                if due.part not in busy or busy[due.part].done():
+                    self.happened[due.fault.name] += 1
+                    busy[due.part] = group.create_task(due.fault.happen(due.rng))
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(over.wait(), due.pause)
+
+    def schedule(self) -> Iterator[Due]:
+        """Yield all faults that are to come, without end; what has happened changes nothing."""
+        rng = randomness(self._seed)
+        for begun in count(1):
+            (part,) = rng.choices(range(len(self._parts)), self._weights)
+            fault = rng.choice(self._parts[part])
+            own = randomness(f"{self._seed}/{begun}")
+            yield Due(part, fault, own, rng.uniform(*PAUSES))
 
     def _of_replica(self, replica: Replica) -> Sequence[_Fault]:
         async def kill(rng: Random) -> None:

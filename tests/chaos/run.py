@@ -39,7 +39,7 @@ class Result:
     """What happened in a run.
 
     Attributes:
-        seed: Replays it.
+        seed: Replays what was done and injected, though not how fast the machine was.
         seconds: How long faults were injected.
         work: What clients did, and how often.
         faults: What happened to them.
@@ -57,8 +57,10 @@ async def run(seed: str, seconds: float, directory: Path, *, tell: Callable[[str
     """Run chaos for some time and look at what it has left.
 
     Args:
-        seed: Decides what each client does, in which order, and which faults happen after which
-            pauses. How far a client gets between two faults is up to the machine.
+        seed: Decides what each client does, in which order, and which faults come after which
+            pauses and how long they last. How far a client gets between two faults is up to the
+            machine, and so is which backend is killed, and whether a fault is left out because
+            the part still suffers from the one before.
         seconds: How long faults are injected.
         directory: For servers and logs; PostgreSQL must be able to enter it.
         tell: Called with a line now and then.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
 from tests.chaos import client as chaos
 from tests.chaos.client import Client
+from tests.chaos.faults import Injector
 from tests.support.faults_platform import PatientPlatform
 
 if TYPE_CHECKING:
@@ -16,11 +18,17 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from tests.support.faults_replica import Replica
+    from tests.support.faults_servers import OwnServer
+
 ACTIONS = 150
+FAULTS = 100
 
 
 class Recorder:
     """Answers every request with what a broker would, and remembers them.
+
+    Each time it is asked, it draws from what the platform chooses replicas and pauses with.
 
     Args:
         late: How many requests in a row are not answered the first time.
@@ -34,6 +42,7 @@ class Recorder:
 
     async def once(
         self,
+        platform: PatientPlatform,
         method: str,
         where: str,
         *,
@@ -42,6 +51,7 @@ class Recorder:
     ) -> httpx.Response | None:
         """Answer, or be silent."""
         await asyncio.sleep(0)
+        platform.rng.random()
         self._asked[method, where] = self._asked.get((method, where), 0) + 1
         if self._asked[method, where] <= self._late:
             return None
@@ -50,12 +60,23 @@ class Recorder:
         body = {"plan_id": self._plans[instance], "credentials": {"username": where}}
         return httpx.Response(200, json=body, request=httpx.Request(method, f"http://x{where}"))
 
-    async def settled(self, method: str, where: str, **asked: Any) -> httpx.Response:
+    async def settled(
+        self, platform: PatientPlatform, method: str, where: str, **asked: Any
+    ) -> httpx.Response:
         """Ask until there is an answer."""
         self.requests.append((method, where, asked.get("json")))
-        while (answer := await self.once(method, where, **asked)) is None:
+        while (answer := await self.once(platform, method, where, **asked)) is None:
             pass
         return answer
+
+
+def _of_platform(answer: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Return a method of a platform that has somebody else answer."""
+
+    def method(platform: PatientPlatform, *asked: Any, **more: Any) -> Awaitable[Any]:
+        return answer(platform, *asked, **more)
+
+    return method
 
 
 async def _done(monkeypatch: pytest.MonkeyPatch, seed: str, *, late: int) -> Any:
@@ -81,7 +102,7 @@ async def _done(monkeypatch: pytest.MonkeyPatch, seed: str, *, late: int) -> Any
         monkeypatch.setattr(chaos, name, stub)
     monkeypatch.setattr(Client, "_look_at_login", done)
     for name in ("once", "settled"):
-        monkeypatch.setattr(PatientPlatform, name, getattr(recorder, name))
+        monkeypatch.setattr(PatientPlatform, name, _of_platform(getattr(recorder, name)))
     client = Client("client 1", seed, (), asynchronous=True)
     for _ in range(ACTIONS):
         await client.act()
@@ -95,3 +116,27 @@ async def test_a_seed_replays_what_a_client_does(monkeypatch: pytest.MonkeyPatch
     assert len(first) > ACTIONS
     assert await _done(monkeypatch, "one", late=2) == first
     assert await _done(monkeypatch, "two", late=0) != first
+
+
+def _scheduled(seed: str, *, drawn: int) -> list[tuple[str, float, float]]:
+    """Return which faults are to happen, how the first choice of each falls, and the pauses.
+
+    Args:
+        seed: Decides it.
+        drawn: How many choices each fault makes before the next one comes.
+    """
+    replica, server = cast("Replica", None), cast("OwnServer", None)
+    injector = Injector(seed, (replica, replica), server, server, {})
+    scheduled = []
+    for due in islice(injector.schedule(), FAULTS):
+        choices = [due.rng.random() for _ in range(drawn)]
+        scheduled.append((due.fault.name, choices[0], due.pause))
+    return scheduled
+
+
+def test_a_seed_replays_which_faults_come() -> None:
+    """Whatever a fault finds and chooses, the same ones come after it, after the same pauses."""
+    first = _scheduled("one", drawn=1)
+    assert len({name for name, _, _ in first}) > 1
+    assert _scheduled("one", drawn=5) == first
+    assert _scheduled("two", drawn=1) != first
