@@ -183,7 +183,7 @@ class _Pass:
         tags, store, report = self._with.tags, self._with.store, self._report
         strangers = await find_strangers(inventory, known, tags=tags, store=store)
         report.unreadable = strangers.unreadable
-        lost = self._looks_lost(strangers, known=len(known))
+        lost = await self._looks_lost(strangers, inventory, known=len(known))
         for suspect in strangers.suspects:
             suspect.apply = self._orders.apply
             suspect.may_close = not lost and self._has_waited(
@@ -194,10 +194,12 @@ class _Pass:
             ):
                 self._add(suspect.name, suspect.found, None)
 
-    def _looks_lost(self, strangers: Strangers, *, known: int) -> bool:
+    async def _looks_lost(self, strangers: Strangers, inventory: Inventory, *, known: int) -> bool:
         """Tell whether it is rather the state that is wrong than the server; report it then."""
-        # A spare one of the warm stock holds nothing, and cannot be recovered.
-        unknown = sum(s.is_open and not s.is_spare for s in strangers.suspects)
+        if _count_open(strangers, inventory) <= known:
+            return False
+        # With few instances, those that were deleted since the server was listed are enough.
+        unknown = _count_open(strangers, await self._engine.inventory())
         if unknown <= known:
             return False
         detail = (
@@ -244,3 +246,8 @@ class _Pass:
         else:
             return True
         return False
+
+
+def _count_open(strangers: Strangers, inventory: Inventory) -> int:
+    # A spare one of the warm stock holds nothing, and cannot be recovered.
+    return sum(s.is_open_in(inventory) and not s.is_spare for s in strangers.suspects)

@@ -45,7 +45,6 @@ class Suspect:
         tag: Its tag.
         whose: What the tag says: an instance, or one that was deleted and whose data is kept.
         roles: Its group roles and logins.
-        is_open: Whether the database itself was there and let somebody in.
         apply: Whether to do something about it.
         may_close: Whether it may be quarantined.
         found: What is wrong, and whether it has been seen to.
@@ -56,7 +55,6 @@ class Suspect:
     tag: str
     whose: InstanceKey | DeletedKey
     roles: tuple[str, ...]
-    is_open: bool
     apply: bool = False
     may_close: bool = False
     found: list[tuple[Deviation, bool]] = field(default_factory=list)
@@ -76,6 +74,16 @@ class Suspect:
         """Whether it is of the warm stock: nobody has ever had it."""
         return is_warm(self.key) and self.key.instance_id == self.name
 
+    def is_in(self, inventory: Inventory) -> bool:
+        """Tell whether what is there says what it said when it was found."""
+        comment = _comment_of(self.name, inventory)
+        return comment is not None and _tag_of(comment) == self.tag
+
+    def is_open_in(self, inventory: Inventory) -> bool:
+        """Tell whether the database itself is there like that, and lets somebody in."""
+        database = inventory.databases.get(self.name)
+        return database is not None and database.connectable and self.is_in(inventory)
+
     async def confirm(self) -> None:
         """Make sure that it is still unknown, and that nothing is in progress.
 
@@ -91,6 +99,8 @@ class Suspect:
         """Look again; then close it, or finish dropping what was dropped by half."""
         self.found = []
         listed = await session.listed(self.roles, database=self.name)
+        if not self.is_in(listed):
+            return  # It has gone, or been put aside or back, since it was listed.
         database = listed.databases.get(self.name)
         if database is None:
             for role in listed.roles.values():
@@ -164,17 +174,7 @@ async def find_strangers(
             whose = whose.instance
         elif await _is_known(name, whose, store):
             continue
-        database = inventory.databases.get(name)
-        suspects.append(
-            Suspect(
-                store,
-                name,
-                tag=comment.split(" ", 1)[0],
-                whose=whose,
-                roles=tuple(roles),
-                is_open=database is not None and database.connectable,
-            )
-        )
+        suspects.append(Suspect(store, name, tag=_tag_of(comment), whose=whose, roles=tuple(roles)))
     return Strangers(suspects, dict(unreadable))
 
 
@@ -217,6 +217,11 @@ def _comment_of(name: str, inventory: Inventory) -> str | None:
         if role in inventory.roles:
             return inventory.roles[role].comment
     return None
+
+
+def _tag_of(comment: str) -> str:
+    """Return the first word of a comment: what follows it may change."""
+    return comment.split(" ", 1)[0]
 
 
 def _instance_name(name: str) -> str:

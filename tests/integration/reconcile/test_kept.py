@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -35,7 +36,13 @@ if TYPE_CHECKING:
 async def kept(world: World) -> AsyncIterator[DeletedInstance]:
     """Return a deleted instance whose database has been put aside."""
     await world.a_life()
-    life = await world.a_life()
+    async with put_aside(world, await world.a_life()) as deleted:
+        yield deleted
+
+
+@asynccontextmanager
+async def put_aside(world: World, life: Life) -> AsyncIterator[DeletedInstance]:
+    """Delete an instance and keep its database, until the context is left."""
     replica = world.replica
     deleted = DeletedInstance(
         id=uuid4(),
@@ -62,6 +69,35 @@ async def test_what_is_kept_is_no_drift(world: World, kept: DeletedInstance) -> 
     """A database that was put aside is known, under the name it has meanwhile."""
     assert kept.stage is Stage.RETAINED
     assert kinds(await world.reconcile(APPLY)) == set()
+
+
+async def test_what_was_put_aside_since_it_was_listed_is_no_drift(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its roles have the names they had, and are those of what is kept."""
+    await world.a_life()
+    life = await world.a_life()
+    await world.list_now(monkeypatch)
+    async with put_aside(world, life):
+        assert kinds(await world.reconcile(APPLY)) == set()
+
+
+async def test_what_was_kept_anew_since_it_was_listed_is_no_drift(
+    world: World, kept: DeletedInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Restored and deleted again meanwhile, it is known, as another deletion's."""
+    replica = world.replica
+    await world.list_now(monkeypatch)
+    former = retention_of(kept, None, replica.tags)
+    async with replica.store.transaction() as state:
+        await state.deleted.remove(kept.id)
+    await replica.engine.exclusively(
+        kept.instance.database,
+        lambda database: database.restore_database(former),
+        confirm=confirmed,
+    )
+    async with put_aside(world, Life(kept.instance, Life.new().binding)):
+        assert kinds(await world.reconcile(APPLY)) == set()
 
 
 async def test_what_was_kept_is_recovered_as_that(world: World, kept: DeletedInstance) -> None:

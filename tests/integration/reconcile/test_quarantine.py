@@ -11,6 +11,7 @@ import pytest
 
 from broker.domain.drift import DriftKind
 from broker.domain.instance import Status
+from broker.domain.operation import OperationKind
 from broker.postgres.look_statements import lock_key
 from broker.service.reconcile import Orders, reconcile
 from broker.service.recover import recover
@@ -126,6 +127,16 @@ async def test_a_lost_state_closes_nothing(world: World) -> None:
     forced = await world.reconcile(Orders(apply=True, force=True))
     assert _state_of(forced, DriftKind.UNKNOWN_DATABASE) == [True]
     assert not await _can_connect(world, life)
+
+
+async def test_the_last_instance_deleted_during_a_look_is_no_lost_state(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was listed and has gone with its record by then is not unknown: it is not there."""
+    life = await world.a_life()
+    await world.list_now(monkeypatch)
+    await world.replica.carry_out(OperationKind.DEPROVISION, life)
+    assert kinds(await world.reconcile()) == set()
 
 
 async def test_an_unknown_login_is_closed_and_opened_again(world: World) -> None:

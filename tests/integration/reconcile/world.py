@@ -18,9 +18,12 @@ from tests.integration.postgres.replica import CATALOG, Life, Replica
 if TYPE_CHECKING:
     from typing import LiteralString
 
+    import pytest
     from psycopg.rows import TupleRow
 
     from broker.domain.drift import DriftKind
+    from broker.domain.inventory import Inventory
+    from broker.postgres.engine import PostgresEngine
     from tests.support.postgres import PostgresServer
 
 LOOK = Orders(apply=False)
@@ -75,6 +78,16 @@ class World:
             self.replica.tags,
             clock=lambda: self.now,
         )
+
+    async def list_now(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Have the next look go by what there is now, whatever happens until then."""
+        engine = type(self.replica.engine)
+        listed, early = engine.inventory, [await self.replica.engine.inventory()]
+
+        async def inventory(of: PostgresEngine) -> Inventory:
+            return early.pop() if early else await listed(of)
+
+        monkeypatch.setattr(engine, "inventory", inventory)
 
     def later(self, by: timedelta) -> None:
         """Let time pass."""
