@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 OVERHEAD_SECONDS = 0.010
 """What the broker may add to a verb at the median."""
 
+THREE_DIGITS = 100
+"""A rate from which on a decimal would say nothing."""
+
 CATALOGS_PER_SECOND = 8000
 """What one process is to serve at least."""
 
@@ -222,7 +225,7 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _rate(rate: float) -> str:
-    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}"  # noqa: PLR2004 -- three digits or so
+    return f"{rate:,.0f}" if rate >= THREE_DIGITS else f"{rate:.1f}"
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -45,7 +45,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("the body is nested too deeply") from None
     if not isinstance(document, dict):
-        raise ValueError("the body must be a JSON object")  # noqa: TRY004
+        raise ValueError("the body must be a JSON object")  # noqa: TRY004 - like all that is wrong with a body
     _check(document)
     return document
 

@@ -37,9 +37,8 @@ def listen(host: str, port: int) -> socket.socket:
         AddressUnavailable: With what to do about it.
     """
     try:
-        family = (
-            socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET  # noqa: PLR2004
-        )
+        is_ipv6 = isinstance(ipaddress.ip_address(host), ipaddress.IPv6Address)
+        family = socket.AF_INET6 if is_ipv6 else socket.AF_INET
     except ValueError:
         family = socket.AF_INET
     try:

@@ -15,7 +15,7 @@ def catalog_check(
     file: Annotated[Path, typer.Argument(help="A catalog file.", show_default=False)],
 ) -> None:
     """Check a catalog file; show what it offers, or everything that is wrong with it."""
-    from broker.config.report import check_catalog  # noqa: PLC0415
+    from broker.config.report import check_catalog
 
     if not check_catalog(file, out):
         raise typer.Exit(1)

@@ -36,7 +36,7 @@ def list_instances(
     as_json: _AsJson = False,
 ) -> None:
     """List the instances: whose they are, and where."""
-    from broker.bootstrap import instances  # noqa: PLC0415
+    from broker.bootstrap import instances
 
     settings = _settings()
     found = run(instances.found_instances(settings, name))
@@ -56,7 +56,7 @@ def list_instances(
 @app.command("deleted")
 def deleted(*, as_json: _AsJson = False) -> None:
     """List the deleted instances whose data is kept, and until when."""
-    from broker.bootstrap import instances  # noqa: PLC0415
+    from broker.bootstrap import instances
 
     settings = _settings()
     found = run(instances.deleted_instances(settings))
@@ -76,7 +76,7 @@ def undelete(deletion: _Deletion, *, as_json: _AsJson = False) -> None:
     The platform is not told. Where its user can create a new instance, the parameter
     restore_from_instance serves them better.
     """
-    from broker.bootstrap import instances  # noqa: PLC0415
+    from broker.bootstrap import instances
 
     settings = _settings()
     found, done = run(instances.undelete_instance(settings, deletion))
@@ -113,7 +113,7 @@ def purge(
     as_json: _AsJson = False,
 ) -> None:
     """Drop the data of deleted instances for good, before their time."""
-    from broker.bootstrap import instances  # noqa: PLC0415
+    from broker.bootstrap import instances
 
     settings = _settings()
     if not yes:
@@ -136,8 +136,8 @@ def purge(
 
 
 def _settings() -> "Settings":
-    from broker.bootstrap.logs import configure_logging  # noqa: PLC0415
-    from broker.config import load_settings  # noqa: PLC0415
+    from broker.bootstrap.logs import configure_logging
+    from broker.config import load_settings
 
     with explained():
         settings = load_settings(os.environ)

@@ -19,7 +19,7 @@ def keys_list(
     *, json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False
 ) -> None:
     """Show every key by its id, and how much needs it; never a key itself."""
-    from broker.bootstrap import keys  # noqa: PLC0415
+    from broker.bootstrap import keys
 
     rows = run(keys.listed(_settings()))
     if json:
@@ -31,7 +31,7 @@ def keys_list(
 @app.command("rotate")
 def keys_rotate() -> None:
     """Encrypt all secrets and make all tags with the first key; run it again if interrupted."""
-    from broker.bootstrap import keys  # noqa: PLC0415
+    from broker.bootstrap import keys
 
     settings = _settings()
     left = run(keys.rotated(settings, say))
@@ -46,8 +46,8 @@ def keys_rotate() -> None:
 
 
 def _settings() -> "Settings":
-    from broker.bootstrap.logs import configure_logging  # noqa: PLC0415
-    from broker.config import load_settings  # noqa: PLC0415
+    from broker.bootstrap.logs import configure_logging
+    from broker.config import load_settings
 
     configure_logging(log_format="console", level="warning")
     with explained():

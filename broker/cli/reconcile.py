@@ -31,9 +31,9 @@ def reconcile(
 
     Exits with 1 when something is left that a person has to look after.
     """
-    from broker.bootstrap.reconciliation import run_reconcile  # noqa: PLC0415
-    from broker.config import load_settings  # noqa: PLC0415
-    from broker.service.reconcile import Orders  # noqa: PLC0415
+    from broker.bootstrap.reconciliation import run_reconcile
+    from broker.config import load_settings
+    from broker.service.reconcile import Orders
 
     with explained():
         settings = load_settings(os.environ)
@@ -58,8 +58,8 @@ def recover(
 
     Exits with 1 when something could not be recovered.
     """
-    from broker.bootstrap.reconciliation import run_recover  # noqa: PLC0415
-    from broker.config import load_settings  # noqa: PLC0415
+    from broker.bootstrap.reconciliation import run_recover
+    from broker.config import load_settings
 
     if not from_servers:
         err.print(
@@ -189,6 +189,6 @@ def _print_left_out(unreadable: dict[str, int]) -> None:
 
 
 def _table(*columns: str) -> "Table":
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Table
 
     return Table(*columns, box=None, pad_edge=False)

@@ -21,8 +21,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for a program.
 @app.command("list")
 def servers_list(as_json: AsJson = False) -> None:
     """Show what every server holds and may hold, and whether it answers."""
-    from broker.bootstrap.capacity import survey  # noqa: PLC0415
-    from broker.cli.server_tables import survey_data, survey_table  # noqa: PLC0415
+    from broker.bootstrap.capacity import survey
+    from broker.cli.server_tables import survey_data, survey_table
 
     surveys = run(survey(_settings()))
     if as_json:
@@ -37,7 +37,7 @@ def servers_cordon(
     reason: Annotated[str | None, typer.Option(help="For your colleagues.")] = None,
 ) -> None:
     """Let a server get no new databases; what is on it stays and can be used, bound and updated."""
-    from broker.bootstrap.capacity import cordon  # noqa: PLC0415
+    from broker.bootstrap.capacity import cordon
 
     run(cordon(_settings(), name, reason))
     out.print(f"The server {name} gets no new databases.", highlight=False)
@@ -46,7 +46,7 @@ def servers_cordon(
 @app.command("uncordon")
 def servers_uncordon(name: Name) -> None:
     """Let a server get new databases again."""
-    from broker.bootstrap.capacity import uncordon  # noqa: PLC0415
+    from broker.bootstrap.capacity import uncordon
 
     again = "again" if run(uncordon(_settings(), name)) else "as before: it was not cordoned"
     out.print(f"The server {name} gets new databases {again}.", highlight=False)
@@ -55,8 +55,8 @@ def servers_uncordon(name: Name) -> None:
 @app.command("drain-plan")
 def servers_drain_plan(name: Name, as_json: AsJson = False) -> None:
     """Show where everything on a server could go, and whether it fits; nothing is moved."""
-    from broker.bootstrap.capacity import plan_drain  # noqa: PLC0415
-    from broker.cli.server_tables import drain_data, drain_summary, drain_table  # noqa: PLC0415
+    from broker.bootstrap.capacity import plan_drain
+    from broker.cli.server_tables import drain_data, drain_summary, drain_table
 
     drain = run(plan_drain(_settings(), name))
     if as_json:
@@ -80,7 +80,7 @@ def servers_rotate_admin(
     ] = None,
 ) -> None:
     """Give the broker's own role a new password; every running replica finds it by itself."""
-    from broker.bootstrap.admin_rotation import rotate  # noqa: PLC0415
+    from broker.bootstrap.admin_rotation import rotate
 
     run(rotate(_settings(), name, dsn_file=dsn_file))
     out.print(f"The broker's role on {name} has a new password.", highlight=False)
@@ -94,8 +94,8 @@ def servers_check(
     file: Annotated[Path, typer.Argument(envvar="PGBROKER_SERVERS_FILE", help="A servers file.")],
 ) -> None:
     """Look at every server as the broker's own role, and say what is missing on it."""
-    from broker.bootstrap.servers import check_all, findings_table  # noqa: PLC0415
-    from broker.config import load_servers  # noqa: PLC0415
+    from broker.bootstrap.servers import check_all, findings_table
+    from broker.config import load_servers
 
     with explained():
         reports = run(check_all(load_servers(file)))
@@ -115,8 +115,8 @@ def servers_prepare(
     ],
 ) -> None:
     """Make a server fit for tenants, once: the broker's role, its database, closed defaults."""
-    from broker.bootstrap.servers import prepare_server  # noqa: PLC0415
-    from broker.config import load_servers  # noqa: PLC0415
+    from broker.bootstrap.servers import prepare_server
+    from broker.config import load_servers
 
     with explained():
         superuser_dsn = superuser_dsn_file.read().strip()
@@ -131,7 +131,7 @@ def servers_prepare(
 
 
 def _settings() -> "Settings":
-    from broker.config import load_settings  # noqa: PLC0415
+    from broker.config import load_settings
 
     with explained():
         return load_settings(os.environ)

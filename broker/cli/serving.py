@@ -28,9 +28,9 @@ def dev(
     ] = None,
 ) -> None:
     """Run a broker with a private PostgreSQL; nothing has to be installed or configured."""
-    from broker.bootstrap import development  # noqa: PLC0415
-    from broker.bootstrap.logs import configure_logging  # noqa: PLC0415
-    from broker.embedded import default_data_directory  # noqa: PLC0415
+    from broker.bootstrap import development
+    from broker.bootstrap.logs import configure_logging
+    from broker.embedded import default_data_directory
 
     configure_logging(log_format="console", level="info")
     directory = data_dir or default_data_directory()
@@ -52,9 +52,9 @@ def dev(
 
 def serve() -> None:
     """Run a broker; everything it needs comes from PGBROKER_* variables and the files they name."""
-    from broker.bootstrap import production  # noqa: PLC0415
-    from broker.bootstrap.logs import configure_logging  # noqa: PLC0415
-    from broker.config import load_settings  # noqa: PLC0415
+    from broker.bootstrap import production
+    from broker.bootstrap.logs import configure_logging
+    from broker.config import load_settings
 
     with explained():
         settings = load_settings(os.environ)

@@ -38,8 +38,8 @@ def smoke(
     json: Annotated[bool, typer.Option(help="Print one JSON document.")] = False,
 ) -> None:
     """Try a broker out: the whole life of an instance, with a look into the database."""
-    from broker.smoke import TargetUnusable, Wishes, find_target  # noqa: PLC0415
-    from broker.smoke import smoke as run_smoke  # noqa: PLC0415
+    from broker.smoke import TargetUnusable, Wishes, find_target
+    from broker.smoke import smoke as run_smoke
 
     try:
         target = find_target(url, os.environ, ca_file=ca_file, insecure=insecure)

@@ -7,8 +7,8 @@ from broker.cli.terminal import explained, out, run
 
 def migrate() -> None:
     """Bring the state database to the schema of this version; safe to run at any time."""
-    from broker.config import load_settings  # noqa: PLC0415
-    from broker.store.migrate import migrate as bring_up_to_date  # noqa: PLC0415
+    from broker.config import load_settings
+    from broker.store.migrate import migrate as bring_up_to_date
 
     with explained():
         settings = load_settings(os.environ)

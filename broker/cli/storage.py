@@ -22,7 +22,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 @app.command("list")
 def storage_list(*, json: Json = False) -> None:
     """Show what every database was last seen to occupy, the fullest first."""
-    from broker.bootstrap import storage  # noqa: PLC0415
+    from broker.bootstrap import storage
 
     _show(storage.listed(_settings()), as_json=json)
 
@@ -30,7 +30,7 @@ def storage_list(*, json: Json = False) -> None:
 @app.command("check")
 def storage_check(*, json: Json = False) -> None:
     """Measure all databases and enforce the limits now, as the broker does every minute."""
-    from broker.bootstrap import storage  # noqa: PLC0415
+    from broker.bootstrap import storage
 
     _show(storage.checked(_settings()), as_json=json)
 
@@ -44,9 +44,9 @@ def storage_allow(
     ] = 1,
 ) -> None:
     """Let an instance write over its limit for some time, so that its user can clean up."""
-    from datetime import timedelta  # noqa: PLC0415
+    from datetime import timedelta
 
-    from broker.bootstrap import storage  # noqa: PLC0415
+    from broker.bootstrap import storage
 
     until = run(storage.allowed(_settings(), platform, instance, duration=timedelta(hours=hours)))
     if hours:
@@ -57,8 +57,8 @@ def storage_allow(
 
 
 def _settings() -> "Settings":
-    from broker.bootstrap.logs import configure_logging  # noqa: PLC0415
-    from broker.config import load_settings  # noqa: PLC0415
+    from broker.bootstrap.logs import configure_logging
+    from broker.config import load_settings
 
     configure_logging(log_format="console", level="warning")
     with explained():
@@ -66,7 +66,7 @@ def _settings() -> "Settings":
 
 
 def _show(work: Coroutine[object, object, list[dict[str, Any]]], *, as_json: bool) -> None:
-    from broker.bootstrap.storage import table_of  # noqa: PLC0415
+    from broker.bootstrap.storage import table_of
 
     rows = run(work)
     if as_json:

@@ -33,10 +33,10 @@ def run(work: Coroutine[object, object, _T], *, loop: Callable[..., _T] = uvloop
 @contextmanager
 def explained() -> Iterator[None]:
     """Turn what an operator can mend into a message and an exit status of 1."""
-    from broker.bootstrap.server import AddressUnavailable  # noqa: PLC0415
-    from broker.config import ConfigurationError  # noqa: PLC0415
-    from broker.domain.errors import BrokerError, StateUnavailable  # noqa: PLC0415
-    from broker.embedded import EmbeddedPostgresError  # noqa: PLC0415
+    from broker.bootstrap.server import AddressUnavailable
+    from broker.config import ConfigurationError
+    from broker.domain.errors import BrokerError, StateUnavailable
+    from broker.embedded import EmbeddedPostgresError
 
     try:
         yield

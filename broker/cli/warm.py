@@ -19,7 +19,7 @@ def warm_list(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for a program.")] = False,
 ) -> None:
     """Show how many databases each plan keeps ready on each server."""
-    from broker.bootstrap.warm import shelves, shelves_data, shelves_table  # noqa: PLC0415
+    from broker.bootstrap.warm import shelves, shelves_data, shelves_table
 
     found = run(shelves(_settings()))
     if as_json:
@@ -47,7 +47,7 @@ def warm_release(
 
     To have none any more, take `warm` out of the catalog: what is left is dropped by itself.
     """
-    from broker.bootstrap.warm import release  # noqa: PLC0415
+    from broker.bootstrap.warm import release
 
     if unknown:
         _release_unknown(server)
@@ -60,7 +60,7 @@ def warm_release(
 
 
 def _release_unknown(server: str | None) -> None:
-    from broker.bootstrap.warm import release_unknown  # noqa: PLC0415
+    from broker.bootstrap.warm import release_unknown
 
     report = run(release_unknown(_settings(), server=server))
     out.print(f"Dropped: {len(report.dropped)}.", highlight=False)
@@ -71,7 +71,7 @@ def _release_unknown(server: str | None) -> None:
 
 
 def _settings() -> "Settings":
-    from broker.config import load_settings  # noqa: PLC0415
+    from broker.config import load_settings
 
     with explained():
         return load_settings(os.environ)

@@ -40,7 +40,7 @@ async def wait_until_gone(cluster: Path, *, within: float) -> bool:
     try:
         async with asyncio.timeout(within):
             # The kernel announces the end of a child only, and most of these are not ours.
-            while server_processes(cluster):  # noqa: ASYNC110
+            while server_processes(cluster):  # noqa: ASYNC110 - see above
                 await asyncio.sleep(_POLL)
     except TimeoutError:
         return not server_processes(cluster)

@@ -90,7 +90,6 @@ def pauses(limit: timedelta) -> Iterator[float | None]:
     deadline = time.monotonic() + limit.total_seconds()
     delay = _FIRST_DELAY
     while (left := deadline - time.monotonic()) > 0:
-        # Jitter only spreads retries; it keeps no secret.
-        yield min(delay * random.uniform(0.5, 1), left)  # noqa: S311
+        yield min(delay * random.uniform(0.5, 1), left)  # noqa: S311 - spreads, and keeps no secret
         delay = min(delay * 2, _LONGEST_DELAY)
     yield None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 
 class TargetUnusable(Exception):
     """The URL, the credentials or the CA file cannot be used; nothing has been sent."""
@@ -28,7 +30,8 @@ class BrokerRefused(StepFailed):
     @property
     def nothing_done(self) -> bool:
         """Whether nothing can be left behind (OSB API 2.17, "Orphan Mitigation")."""
-        return 400 <= self.status < 500 and self.status != 408  # noqa: PLR2004
+        refused = HTTPStatus.BAD_REQUEST <= self.status < HTTPStatus.INTERNAL_SERVER_ERROR
+        return refused and self.status != HTTPStatus.REQUEST_TIMEOUT
 
     @property
     def busy(self) -> bool:

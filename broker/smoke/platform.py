@@ -7,6 +7,7 @@ exist is in ``instance`` and ``bindings`` until the broker has confirmed that it
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -101,7 +102,7 @@ class Platform:
                 self.bindings.remove(binding)
             raise
         await self._finish(path, answer)
-        fetched = answer.status == 202  # noqa: PLR2004
+        fetched = answer.status == HTTPStatus.ACCEPTED
         found = (await self._get(path)).body if fetched else answer.body
         return binding, _credentials(found, path), answer.status
 
@@ -185,7 +186,7 @@ class Platform:
         return await self._client.send("DELETE", path, expected=expected, query=query)
 
     async def _finish(self, path: str, answer: Answer, *, deleting: bool = False) -> None:
-        if answer.status != 202:  # noqa: PLR2004
+        if answer.status != HTTPStatus.ACCEPTED:
             return
         operation = answer.body.get("operation")
         query = self._ids | ({"operation": operation} if isinstance(operation, str) else {})

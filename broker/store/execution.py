@@ -6,6 +6,7 @@ SQLAlchemy's own execution is not used.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,7 +15,7 @@ from sqlalchemy.dialects.postgresql import psycopg as postgresql
 from sqlalchemy.sql.compiler import SQLCompiler
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from psycopg import AsyncConnection, AsyncCursor
     from sqlalchemy.sql.elements import ClauseElement
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 Row = Any
 """A row: a named tuple of its columns."""
 
-_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]  # it has no types
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +98,14 @@ async def execute(
     Raises:
         psycopg.Error: The driver's.
     """
-    if values is None or not isinstance(values, (list, tuple)):
-        one: Mapping[str, Any] = values or {}  # type: ignore[assignment]
-        text, constants = _compiled(statement, frozenset(one))
-        cursor = await connection.execute(text, {**constants, **one})
-        return await _found(cursor)
-    text, constants = _compiled(statement, frozenset(values[0]))
-    async with connection.cursor() as cursor:
-        await cursor.executemany(text, [{**constants, **each} for each in values])
-        return Found((), cursor.rowcount)
+    if isinstance(values, Sequence):
+        text, constants = _compiled(statement, frozenset(values[0]))
+        async with connection.cursor() as cursor:
+            await cursor.executemany(text, [{**constants, **each} for each in values])
+            return Found((), cursor.rowcount)
+    given = values or {}
+    text, constants = _compiled(statement, frozenset(given))
+    return await _found(await connection.execute(text, {**constants, **given}))
 
 
 async def _found(cursor: AsyncCursor[Row]) -> Found:
