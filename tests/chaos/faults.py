@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import OperationalError
 
+from broker.domain.drift import DriftKind
 from broker.embedded import StopMode
 from tests.chaos.client import Violated, randomness
 from tests.support.faults_replica import LEASE
@@ -41,6 +42,14 @@ COMMANDS = (
     ("servers", "rotate-admin", "shared"),
 )
 """What operators run; each may find that something is away, and say so."""
+
+NEVER_FOUND = (
+    DriftKind.UNKNOWN_DATABASE,
+    DriftKind.UNKNOWN_LOGIN,
+    DriftKind.UNKNOWN_ROLE,
+    DriftKind.LOST_STATE,
+)
+"""What reconciliation must not find, whatever happens while it looks."""
 
 COMMAND_TIMEOUT = 120.0
 """Seconds that a command may take, whatever happens meanwhile."""
@@ -191,7 +200,10 @@ class Injector:
 
     def _command(self, *arguments: str) -> Callable[[Random], Coroutine[None, None, None]]:
         async def run(_rng: Random) -> None:
-            status, _ = await self._run(*arguments)
+            status, written = await self._run(*arguments)
+            # Whatever is in progress has its record, and what has none is not there any more.
+            if any(kind.value in written for kind in NEVER_FOUND):
+                raise Violated(f"pgbroker {' '.join(arguments)} finds what is not so: {written}")
             if status:
                 self.happened[f"pgbroker {arguments[0]}, in vain"] += 1
 
