@@ -40,6 +40,9 @@ async def deprovision(broker: Broker, request: DeprovisionRequest) -> Outcome:
     async with certainly_gone(broker), broker.store.transaction() as state:
         stored = await state.instance(request.instance)
         if stored is None:
+            # Whoever gave up on making it may be quicker than the replica that makes it.
+            stored = await state.instance_being_added(request.instance)
+        if stored is None:
             raise Gone("There is no such service instance.")
         decide.check_ids(
             stored,

@@ -29,7 +29,9 @@ _SETTINGS = {
     # Nearly all statements find their rows by a key, whatever its value. Planning anew, as
     # PostgreSQL does the first five times, takes longer than running them.
     "plan_cache_mode": "force_generic_plan",
-    "idle_in_transaction_session_timeout": "60s",
+    # No transaction waits for anything but the state itself: who is silent within one stands still,
+    # and others wait for its rows.
+    "idle_in_transaction_session_timeout": "10s",
 }
 CONFIGURE = """
     SELECT pg_catalog.set_config(key, value, false) FROM pg_catalog.json_each_text(%s)

@@ -96,26 +96,38 @@ _newest = operations.c.sequence.desc()
 WHOLE_INSTANCE_KEY = _whole_key(instances)
 READ_INSTANCE = select(instances).where(WHOLE_INSTANCE_KEY)
 LOCK_INSTANCE = READ_INSTANCE.with_for_update()
-# On a conflict of the primary key only: a collision of random names is a defect, not a replay.
-ADD_INSTANCE = (
-    insert_unless(instances)
-    .values(_columns(instances))
-    .on_conflict_do_nothing(index_elements=instances.primary_key)
-    .returning(true())
+_new_instance = _columns(instances)
+
+
+def _adding(condition: ColumnElement[bool]) -> ReturningInsert[Any]:
+    # On a conflict of the primary key only: a collision of random names is a defect, not a replay.
+    return (
+        insert_unless(instances)
+        .from_select([*_new_instance], select(*_new_instance.values()).where(condition))
+        .on_conflict_do_nothing(index_elements=instances.primary_key)
+        .returning(true())
+    )
+
+
+def _id_of(platform: ColumnElement[str], instance: ColumnElement[str]) -> ColumnElement[int]:
+    """Return what is locked of an instance that has no row yet."""
+    return func.hashtextextended(func.concat(f"{SCHEMA} instance ", platform, " ", instance), 0)
+
+
+# An instance that is added by a transaction in progress has no row for anybody else, and so nothing
+# to lock: whoever must be certain that there is none waits for this.
+ADD_INSTANCE = _adding(
+    func.pg_advisory_xact_lock_shared(
+        _id_of(_new_instance["platform"], _new_instance["instance_id"])
+    ).is_not(None)
+)
+AWAIT_INSTANCE = select(
+    func.pg_advisory_xact_lock(
+        _id_of(bindparam("key_platform", type_=Text), bindparam("key_instance_id", type_=Text))
+    )
 )
 # A cordon holds at once: it is looked for by the statement that would make it too late.
-_new_instance = _columns(instances)
-_ADD_UNLESS_CORDONED = (
-    insert_unless(instances)
-    .from_select(
-        [*_new_instance],
-        select(*_new_instance.values()).where(
-            ~exists().where(server_cordons.c.server == _new_instance["server"])
-        ),
-    )
-    .on_conflict_do_nothing(index_elements=instances.primary_key)
-    .returning(true())
-)
+_ADD_UNLESS_CORDONED = _adding(~exists().where(server_cordons.c.server == _new_instance["server"]))
 SAVE_INSTANCE = (
     update(instances)
     .where(_whole_key(instances))

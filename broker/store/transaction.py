@@ -61,6 +61,11 @@ class PostgresTransaction:
         row = await self._row(sql.LOCK_INSTANCE, rows.instance_key(key))
         return None if row is None else rows.to_instance(row)
 
+    async def instance_being_added(self, key: InstanceKey) -> Instance | None:
+        """Wait for transactions that add an instance, then read and lock it."""
+        await self.execute(sql.AWAIT_INSTANCE, rows.instance_key(key))
+        return await self.instance(key)
+
     async def binding(self, key: BindingKey) -> Binding | None:
         """Read a binding and lock it until the transaction ends."""
         row = await self._row(sql.LOCK_BINDING, rows.binding_key(key))

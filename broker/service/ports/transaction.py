@@ -29,6 +29,9 @@ class StateTransaction(Protocol):
     async def instance(self, key: InstanceKey) -> Instance | None:
         """Read an instance and lock it until the transaction ends."""
 
+    async def instance_being_added(self, key: InstanceKey) -> Instance | None:
+        """Wait for transactions that add an instance, then read and lock it."""
+
     async def binding(self, key: BindingKey) -> Binding | None:
         """Read a binding and lock it until the transaction ends."""
 

@@ -47,6 +47,7 @@ async def fleet(worker_fleet: Fleet) -> AsyncIterator[Fleet]:
     await worker_fleet.begin()
     yield worker_fleet
     worker_fleet.failpoints.disarm()
+    worker_fleet.failing.thaw()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -124,6 +125,26 @@ async def test_of_two_requests_for_one_id_one_wins(store: PostgresStore, state_d
         await until(state_dsn, SOMEBODY_WAITS)
     assert not await second
     assert await store.instance(first.key) == first
+
+
+@pytest.mark.parametrize("added", [True, False])
+async def test_who_must_be_certain_waits_for_what_is_being_added(
+    store: PostgresStore, state_dsn: str, added: bool
+) -> None:
+    """An instance that nobody else sees yet is there, or is not, when its transaction has ended."""
+    instance = an_instance()
+
+    async def look() -> Instance | None:
+        async with store.transaction() as state:
+            return await state.instance_being_added(instance.key)
+
+    with suppress(ZeroDivisionError):
+        async with store.transaction() as state:
+            assert await state.add_instance(instance)
+            looker = asyncio.create_task(look())
+            await until(state_dsn, SOMEBODY_WAITS)
+            assert added or 1 // 0
+    assert await looker == (instance if added else None)
 
 
 async def test_places_are_counted_one_after_the_other(store: PostgresStore, state_dsn: str) -> None:
