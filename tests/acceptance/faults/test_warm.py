@@ -1,8 +1,10 @@
-"""``kill -9`` of a replica whose provision has claimed a database of the warm stock."""
+"""``kill -9``, or a lost answer to COMMIT, when a provision gets a database of the warm stock."""
 
 from __future__ import annotations
 
+import asyncio
 import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +12,7 @@ from psycopg import AsyncConnection
 
 from broker.domain.operation import OperationKind
 from tests.acceptance.faults.requests import EXTENSIONS
+from tests.integration.store.test_lost_commit import HAND_OVER, ONE_ROW, Fault, through_proxy
 from tests.support.catalog import SERVICE, SMALL, with_warm
 from tests.support.faults_failpoints import Action, Boundary
 from tests.support.faults_fleet import Fleet, a_fleet
@@ -73,6 +76,30 @@ async def test_a_database_that_was_handed_over_is_tagged_or_dropped(
     await _survives(warm_fleet, instance, {}, wanted=wanted)
 
 
+@pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.REQUEST_LOST])
+async def test_a_handing_over_whose_acknowledgement_is_lost(
+    warm_fleet: Fleet, fault: Fault
+) -> None:
+    """The replica finds out whether it was committed: the caller notices nothing."""
+    fleet, instance = warm_fleet, new_id()
+    # The worker of a replica that ends does not say goodbye to its state database.
+    with suppress(ConnectionError):
+        async with through_proxy(fleet.state_dsn) as (proxy, dsn):
+            fleet.failing.environ = {**fleet.failing.environ, "PGBROKER_STATE_DSN": dsn}
+            await fleet.arm(OperationKind.PROVISION, Boundary.HANDING_OVER, Action.HOLD)
+            await until(lambda: _stock_is(fleet, 1), what="the stock is full")
+            sent = asyncio.create_task(_provisioned(fleet, instance, {}))
+            await fleet.reached()
+            proxy.request, proxy.answer, proxy.fault = HAND_OVER, ONE_ROW, fault
+            fleet.failpoints.disarm()
+            answer = await sent
+            assert proxy.struck.is_set()
+            assert answer is not None
+            assert answer.status_code in CREATED, answer.text
+            fleet.failing.kill()
+    await _survives(fleet, instance, {}, wanted=True)
+
+
 async def _survives(
     fleet: Fleet, instance: str, parameters: dict[str, Any], *, wanted: bool
 ) -> None:
@@ -100,15 +127,19 @@ async def _killed(
         The instance, and the answer, if there was one.
     """
     instance = new_id()
-    async with fleet.platform(fleet.failing) as platform:
-        await fleet.arm(OperationKind.PROVISION, boundary, Action.KILL)
-        await until(lambda: _stock_is(fleet, 1), what="the stock is full")
-        body = {"service_id": SERVICE, "plan_id": SMALL, "context": PLACE}
-        body["parameters"] = parameters
-        answer = await platform.once("PUT", path(instance), json=body)
+    await fleet.arm(OperationKind.PROVISION, boundary, Action.KILL)
+    await until(lambda: _stock_is(fleet, 1), what="the stock is full")
+    answer = await _provisioned(fleet, instance, parameters)
     await fleet.reached()
     assert fleet.failing.reap() == -signal.SIGKILL
     return instance, answer
+
+
+async def _provisioned(fleet: Fleet, instance: str, parameters: dict[str, Any]) -> Response | None:
+    """Ask the failing replica for an instance, once."""
+    body = {"service_id": SERVICE, "plan_id": SMALL, "context": PLACE, "parameters": parameters}
+    async with fleet.platform(fleet.failing) as platform:
+        return await platform.once("PUT", path(instance), json=body)
 
 
 async def _stock_is(fleet: Fleet, size: int) -> bool:
