@@ -176,7 +176,10 @@ BUSY = select(true()).where(
     )
 )
 # Recording and finishing tell the transaction's id: should the answer to COMMIT get lost, the id
-# leads to what became of it. The job that takes an operation over when its process has died is
+# leads to what became of it. After a crash the id may be another's: the record is looked for, too.
+IS_RECORDED = select(true()).where(operations.c.id == bindparam("key_id"))
+IS_OVER = IS_RECORDED.where(~_in_progress)
+# The job that takes an operation over when its process has died is
 # put into the queue and taken out in the same statements.
 # Named apart from the columns of the subject: a name of both would be written to both.
 RECORDED = {

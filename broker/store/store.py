@@ -169,19 +169,21 @@ class PostgresStore:
         Raises:
             StateUnavailable: Nobody can tell.
         """
-        if state.id is None:
+        trace = state.trace
+        if trace is None:
             raise StateUnavailable(UNKNOWN_FATE) from reason
         try:
             async with asyncio.timeout(self._patience.total_seconds()):
                 while True:
-                    row = await self._row(sql.READ_FATE, {"transaction": state.id})
+                    row = await self._row(sql.READ_FATE, {"transaction": trace.transaction})
                     fate = None if row is None else row[0]
                     if fate != "in progress":
                         break
                     await asyncio.sleep(_FATE_POLL)
+                left = await self._row(trace.left, {"key_id": trace.operation})
         except (TimeoutError, BrokerError) as exc:
             raise StateUnavailable(UNKNOWN_FATE) from exc
-        return fate == "committed"
+        return fate == "committed" and left is not None
 
     async def instance(self, key: InstanceKey) -> Instance | None:
         """Read an instance without locking it."""

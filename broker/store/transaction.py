@@ -6,7 +6,7 @@ closed the old one in the meantime; later ones are not, for the transaction they
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from broker.domain.instance import Binding, Instance, Status
@@ -32,6 +32,21 @@ if TYPE_CHECKING:
     from broker.store.sessions import Session
 
 
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """How to find out whether a transaction was committed.
+
+    Attributes:
+        transaction: PostgreSQL's id of it; of another one, if a crash has undone this one.
+        left: Finds a row if it was committed.
+        operation: The id of the operation that this is about.
+    """
+
+    transaction: str
+    left: ClauseElement
+    operation: UUID
+
+
 class PostgresTransaction:
     """A ``StateTransaction`` in one session.
 
@@ -41,12 +56,12 @@ class PostgresTransaction:
         recent: What servers held a moment ago.
 
     Attributes:
-        id: PostgreSQL's id of this transaction, once it has recorded or finished an operation.
+        trace: What it leaves when it is committed, once it has recorded or finished an operation.
         deleted: The deleted instances whose data is kept.
         warm: The records of the warm stock.
     """
 
-    id: str | None = None
+    trace: Trace | None = None
 
     def __init__(self, session: Session, keys: KeyRing, recent: RecentOccupancy) -> None:
         self._session = session
@@ -152,7 +167,7 @@ class PostgresTransaction:
             ConcurrencyError: One is in progress on the same instance or binding.
         """
         values = {"lease": lease, **rows.recorded_values(operation)}
-        self.id = (await self.execute(sql.ADD_OPERATION, values)).one()[0]
+        await self._trace(operation, sql.ADD_OPERATION, values)
 
     async def record(
         self, operation: Operation, subject: Instance | Binding | Status, *, lease: timedelta
@@ -186,7 +201,7 @@ class PostgresTransaction:
                 statement = sql.RECORD_ON_BINDING if on_binding else sql.RECORD_ON_INSTANCE
                 values |= rows.subject_key(operation.instance, operation.binding_id)
                 values["status"] = subject.value
-        return await self._note(statement, values)
+        return await self._trace(operation, statement, values)
 
     async def take_over(
         self, operation: Operation, *, token: UUID, lease: timedelta
@@ -199,17 +214,24 @@ class PostgresTransaction:
     async def finish_operation(self, operation: Operation) -> bool:
         """Record the end of an operation; ``False`` when its lease token is not ours any more."""
         values = rows.holder_key(operation) | rows.outcome_values(operation)
-        return await self._note(sql.FINISH_OPERATION, values)
+        return await self._trace(operation, sql.FINISH_OPERATION, values, left=sql.IS_OVER)
 
     async def halt_operation(self, operation: Operation) -> bool:
         """Record the end of an operation, whoever runs it; ``False`` when it is over."""
         values = {"key_id": operation.id, **rows.outcome_values(operation)}
-        return await self._note(sql.HALT_OPERATION, values)
+        return await self._trace(operation, sql.HALT_OPERATION, values, left=sql.IS_OVER)
 
-    async def _note(self, statement: ClauseElement, values: Mapping[str, Any]) -> bool:
+    async def _trace(
+        self,
+        operation: Operation,
+        statement: ClauseElement,
+        values: Mapping[str, Any],
+        *,
+        left: ClauseElement = sql.IS_RECORDED,
+    ) -> bool:
         row = await self._row(statement, values)
         if row is not None:
-            self.id = row[0]
+            self.trace = Trace(row[0], left, operation.id)
         return row is not None
 
     async def _row(self, statement: ClauseElement, values: Mapping[str, Any]) -> Row | None:

@@ -20,7 +20,7 @@ from tests.integration.store.records import LEASE, a_key, an_instance, an_operat
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from broker.domain.instance import Instance
     from broker.domain.operation import Operation
@@ -57,6 +57,7 @@ class Proxy:
     Attributes:
         fault: What happens to it.
         struck: It has happened.
+        meanwhile: What else happens before the client's connection ends.
         request: What tells a COMMIT, or another statement that is to be hurt.
         answer: What tells that it was carried out.
     """
@@ -67,6 +68,7 @@ class Proxy:
         self._writers: set[StreamWriter] = set()
         self.fault: Fault | None = None
         self.struck = asyncio.Event()
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
         self.request, self.answer = COMMIT, COMMIT
 
     def accept(self, reader: StreamReader, writer: StreamWriter) -> None:
@@ -82,7 +84,7 @@ class Proxy:
             if self.fault is Fault.NETWORK_LOST and self.struck.is_set():
                 return
             self._writers.add(writer)
-            upstream, to_upstream = await asyncio.open_connection(*self._server)
+            upstream, to_upstream = await self._connected()
             async with _closing(to_upstream):
                 answers = asyncio.create_task(_copy(upstream, writer))
                 while data := await reader.read(65536):
@@ -97,6 +99,14 @@ class Proxy:
                 if data and self.fault is not Fault.REQUEST_LOST:
                     to_upstream.write(data)
                     await upstream.readuntil(self.answer)
+                if data and self.meanwhile is not None:
+                    await self.meanwhile()
+
+    async def _connected(self) -> tuple[StreamReader, StreamWriter]:
+        host, port = self._server
+        if host.startswith("/"):
+            return await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
+        return await asyncio.open_connection(host, port)
 
     def _strike(self) -> None:
         self.struck.set()
@@ -116,8 +126,10 @@ async def _closing(writer: StreamWriter) -> AsyncIterator[None]:
 
 
 async def _copy(reader: StreamReader, writer: StreamWriter) -> None:
-    while data := await reader.read(65536):
-        writer.write(data)
+    with suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+    writer.close()
 
 
 @asynccontextmanager
@@ -127,7 +139,8 @@ async def through_proxy(dsn: str) -> AsyncIterator[tuple[Proxy, str]]:
     proxy = Proxy(str(parts["host"]), int(str(parts["port"])))
     async with await asyncio.start_server(proxy.accept, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        yield proxy, make_conninfo(dsn, port=port, sslmode="disable", gssencmode="disable")
+        unencrypted = {"sslmode": "disable", "gssencmode": "disable"}
+        yield proxy, make_conninfo(dsn, host="127.0.0.1", port=port, **unencrypted)
         await proxy.settled()
 
 

@@ -19,6 +19,7 @@ from broker.embedded import EmbeddedPostgres, StopMode
 from broker.store import KeyRing, PostgresStore, migrate
 from tests.integration.store.observe import query
 from tests.integration.store.records import LEASE, a_key, an_instance, an_operation, record
+from tests.integration.store.test_lost_commit import Fault, through_proxy
 from tests.support.postgres import TEST_SETTINGS
 
 if TYPE_CHECKING:
@@ -30,8 +31,14 @@ END_OTHER_SESSIONS = """
     WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
 
+IN_PROGRESS = """
+    SELECT backend_xid::text::bigint FROM pg_stat_activity WHERE backend_xid IS NOT NULL
+"""
+TAKE_AN_ID = "SELECT pg_current_xact_id()::text::bigint"
+
 # A server that is killed shall have what it acknowledged.
-SETTINGS = {**TEST_SETTINGS, "synchronous_commit": "on"}
+# What nobody has waited for shall not be written all the same.
+SETTINGS = {**TEST_SETTINGS, "synchronous_commit": "on", "wal_writer_delay": "10s"}
 
 
 @pytest.fixture
@@ -170,3 +177,35 @@ async def test_an_unreachable_database_is_told_without_the_password(
         assert "canary" not in f"{error!s} {error!r}"
         error = error.__cause__
     await store.close()
+
+
+async def test_a_commit_that_a_crash_has_undone_is_not_taken_for_another(
+    server: EmbeddedPostgres,
+) -> None:
+    """After a crash another transaction has the same id, and commits: it is not ours."""
+    await migrate(server.superuser_dsn())
+    instance = an_instance()
+    operation = an_operation(instance.key)
+
+    async def crash() -> None:
+        async with await AsyncConnection.connect(server.superuser_dsn(), autocommit=True) as other:
+            (ours,) = await (await other.execute(IN_PROGRESS)).fetchone() or (0,)
+        assert ours
+        await server.stop(StopMode.IMMEDIATE)
+        await server.start()
+        async with await AsyncConnection.connect(server.superuser_dsn(), autocommit=True) as other:
+            for _ in range(50):
+                (theirs,) = await (await other.execute(TAKE_AN_ID)).fetchone() or (0,)
+                if theirs == ours:
+                    return
+        raise AssertionError(f"nobody got the id {ours}, but the last one {theirs}")
+
+    async with through_proxy(server.superuser_dsn()) as (proxy, dsn):
+        store = PostgresStore(dsn, KeyRing([("k", secrets.token_bytes(32))]))
+        await store.check()
+        await record(store)
+        proxy.fault, proxy.meanwhile = Fault.REQUEST_LOST, crash
+        with pytest.raises(StateUnavailable, match="nothing has been changed"):
+            await record(store, instance, operation)
+        assert await store.operation(operation.id) is None
+        await store.close()
