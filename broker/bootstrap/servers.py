@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from rich.table import Table
 
 from broker.bootstrap.fleet import admin_login
 from broker.domain.errors import BrokerError, NotFound
+from broker.postgres.check import TLS
 from broker.postgres.prepare import Finding, Prepared, check, prepare_for
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from broker.store.admin_passwords import AdminPasswords
 
 log = structlog.get_logger()
+
+_WITHOUT_TLS = {"disable", "allow", "prefer"}
+"""The values of libpq's ``sslmode`` that a server without TLS is good for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,8 @@ async def check_all(servers: Sequence[ServerSettings]) -> list[Report]:
 
 async def _check(server: ServerSettings, login: AdminLogin | None = None) -> Report:
     try:
-        return Report(server.name, tuple(await check(server.admin_dsn.reveal(), login=login)))
+        found = await check(server.admin_dsn.reveal(), login=login)
+        return Report(server.name, tuple(for_tenants(finding, server) for finding in found))
     except BrokerError as exc:
         unreachable = Finding(
             subject="connection",
@@ -57,6 +62,18 @@ async def _check(server: ServerSettings, login: AdminLogin | None = None) -> Rep
             remedy="Check its admin_dsn, and whether the server runs.",
         )
         return Report(server.name, (unreachable,))
+
+
+def for_tenants(finding: Finding, server: ServerSettings) -> Finding:
+    """Return a finding as it is for tenants who connect the way the servers file tells them."""
+    if finding.subject != TLS or server.sslmode in _WITHOUT_TLS:
+        return finding
+    return Finding(
+        subject=TLS,
+        severity="error",
+        message=f"TLS is off, and tenants are told sslmode={server.sslmode}: none can connect.",
+        remedy=f"{finding.remedy} Or set another sslmode for it in the servers file.",
+    )
 
 
 async def log_findings(servers: Sequence[ServerSettings], records: AdminPasswords) -> None:
@@ -124,3 +141,11 @@ def findings_table(reports: Sequence[Report]) -> Table:
             mark = "[red]error[/]" if finding.severity == "error" else "[yellow]warning[/]"
             table.add_row(report.server, mark, finding.subject, finding.message, finding.remedy)
     return table
+
+
+def findings_data(reports: Sequence[Report]) -> list[dict[str, Any]]:
+    """Return the same for a program; a server without findings is fit for tenants."""
+    return [
+        {"server": report.server, "findings": [asdict(finding) for finding in report.findings]}
+        for report in reports
+    ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.cli.terminal import explained, out, run, show
+from broker.cli.terminal import explained, out, run, say, show
 
 if TYPE_CHECKING:
     from broker.config import Settings
@@ -40,7 +40,7 @@ def servers_cordon(
     from broker.bootstrap.capacity import cordon
 
     run(cordon(_settings(), name, reason))
-    out.print(f"The server {name} gets no new databases.", highlight=False)
+    say(f"The server {name} gets no new databases.")
 
 
 @app.command("uncordon")
@@ -49,7 +49,7 @@ def servers_uncordon(name: Name) -> None:
     from broker.bootstrap.capacity import uncordon
 
     again = "again" if run(uncordon(_settings(), name)) else "as before: it was not cordoned"
-    out.print(f"The server {name} gets new databases {again}.", highlight=False)
+    say(f"The server {name} gets new databases {again}.")
 
 
 @app.command("drain-plan")
@@ -64,7 +64,7 @@ def servers_drain_plan(name: Name, as_json: AsJson = False) -> None:
     else:
         if drain.moves:
             show(drain_table(drain))
-        out.print(drain_summary(drain), highlight=False)
+        say(drain_summary(drain))
     if not drain.fits:
         raise typer.Exit(1)
 
@@ -83,23 +83,26 @@ def servers_rotate_admin(
     from broker.bootstrap.admin_rotation import rotate
 
     run(rotate(_settings(), name, dsn_file=dsn_file))
-    out.print(f"The broker's role on {name} has a new password.", highlight=False)
+    say(f"The broker's role on {name} has a new password.")
     if dsn_file is None:
-        hint = "The servers file still has the first one: see docs/operations.md."
-        out.print(hint, highlight=False)
+        say("The servers file still has the first one: see docs/operations.md.")
 
 
 @app.command("check")
 def servers_check(
     file: Annotated[Path, typer.Argument(envvar="PGBROKER_SERVERS_FILE", help="A servers file.")],
+    as_json: AsJson = False,
 ) -> None:
     """Look at every server as the broker's own role, and say what is missing on it."""
-    from broker.bootstrap.servers import check_all, findings_table
+    from broker.bootstrap.servers import check_all, findings_data, findings_table
     from broker.config import load_servers
 
     with explained():
         reports = run(check_all(load_servers(file)))
-    show(findings_table(reports))
+    if as_json:
+        out.print_json(json.dumps(findings_data(reports)))
+    else:
+        show(findings_table(reports))
     if any(report.unfit for report in reports):
         raise typer.Exit(1)
 
@@ -122,12 +125,11 @@ def servers_prepare(
         superuser_dsn = superuser_dsn_file.read().strip()
         prepared = run(prepare_server(load_servers(file), name, superuser_dsn=superuser_dsn))
     if prepared.role_existed:
-        out.print(
+        say(
             f"The role {prepared.role} was there already; its password is the one of admin_dsn "
-            "now, wherever else it is used.",
-            highlight=False,
+            "now, wherever else it is used."
         )
-    out.print(f"The server {name} is prepared; now run: pgbroker servers check", highlight=False)
+    say(f"The server {name} is prepared; now run: pgbroker servers check")
 
 
 def _settings() -> "Settings":

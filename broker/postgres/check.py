@@ -26,6 +26,9 @@ OLDEST, NEWEST = 14, 18
 SLOW_AUTHENTICATION = 30
 """Seconds of ``authentication_timeout`` from which half-open connections become a lever."""
 
+TLS = "ssl"
+"""The subject of what is found about it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -186,7 +189,7 @@ def _server_findings(server: _Server, version: int) -> Iterator[Finding]:
         )
     if not server.ssl:
         yield Finding(
-            "ssl",
+            TLS,
             "warning",
             "TLS is off: data travels in clear text.",
             "Give the server a certificate and set ssl = on.",

@@ -58,7 +58,9 @@ def find_target(
         )
     password = unquote(parts.password or "") or _password(environ)
     location = parts.netloc.rpartition("@")[2]
-    bare = urlunsplit((parts.scheme, location, parts.path.rstrip("/"), "", ""))
+    # Where platforms were told the whole path, it ends with that of the specification.
+    path = parts.path.rstrip("/").removesuffix("/v2")
+    bare = urlunsplit((parts.scheme, location, path, "", ""))
     return Target(bare, username, Secret(password), _tls(ca_file, insecure=insecure))
 
 

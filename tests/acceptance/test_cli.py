@@ -87,6 +87,9 @@ def test_a_server_is_prepared_and_checked(
     before = run_program(*check)
     assert before.returncode == 1
     assert "main" in before.stdout + before.stderr
+    (report,) = json.loads(run_program(*check, "--json").stdout)
+    assert report["server"] == "main"
+    assert {finding["severity"] for finding in report["findings"]} >= {"error"}
 
     superuser = tmp_path / "superuser.dsn"
     superuser.write_text(postgres.superuser_dsn(), "utf-8")
@@ -97,6 +100,11 @@ def test_a_server_is_prepared_and_checked(
 
     after = run_program(*check)
     assert after.returncode == 0, after.stdout + after.stderr
+    assert not any(
+        finding["severity"] == "error"
+        for report in json.loads(run_program(*check, "--json").stdout)
+        for finding in report["findings"]
+    )
     for program in (before, done, after):
         assert PASSWORD not in program.stdout + program.stderr
 
