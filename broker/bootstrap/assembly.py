@@ -22,6 +22,7 @@ from broker.operations.jobs import Worker
 from broker.operations.purge import Purge
 from broker.operations.runner import OperationRunner
 from broker.service.context import Broker
+from broker.store.connect import connection_options
 from broker.store.encryption import KeyRing
 from broker.store.queue import QUEUE_SCHEMA
 from broker.store.store import PostgresStore
@@ -149,6 +150,7 @@ def assemble(settings: Settings) -> Assembly:
     readiness = Readiness(wiring.store)
     worker = Worker(
         dsn=settings.state_dsn.reveal(),
+        options=connection_options(),
         schema=QUEUE_SCHEMA,
         runner=wiring.runner,
         defer_missing=lambda: wiring.store.defer_missing(settings.lease),

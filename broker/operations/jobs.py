@@ -19,7 +19,7 @@ from procrastinate.exceptions import ConnectorException
 from broker.domain.errors import BrokerError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from datetime import timedelta
 
     from procrastinate.jobs import Job
@@ -77,6 +77,7 @@ class Worker:
         self,
         *,
         dsn: str,
+        options: Mapping[str, Any],
         schema: str,
         runner: OperationRunner,
         defer_missing: Callable[[], Awaitable[object]],
@@ -89,6 +90,7 @@ class Worker:
 
         Args:
             dsn: The state database, as a libpq connection string or URI.
+            options: What libpq is told beside it, as for all connections to the state database.
             schema: The PostgreSQL schema of the queue.
             runner: Carries out what is taken over.
             defer_missing: Writes takeover jobs that ought to be there and are not.
@@ -125,7 +127,7 @@ class Worker:
                 conninfo=dsn,
                 min_size=0,
                 max_size=_CONNECTIONS,
-                kwargs={"application_name": "pgbroker-worker"},
+                kwargs={**options, "application_name": "pgbroker-worker"},
                 configure=configure,
                 timeout=5.0,
             )

@@ -147,6 +147,12 @@ class Session:
         """
         try:
             return await execute(self.connection, statement, values)
+        except psycopg.errors.ReadOnlySqlTransaction:
+            # A primary of former times, or a database that was closed for a while: a session stays
+            # what it was when it was opened.
+            await self._sessions.forget_idle()
+            await self.connection.close()
+            raise
         except psycopg.OperationalError:
             if not (repeatable and self.connection.closed):
                 raise

@@ -6,10 +6,12 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
 from tests.support.catalog import CATALOG, SMALL
 from tests.support.faults_waiting import until
-from tests.support.platform import Platform
-from tests.support.process import PASSWORD, USERNAME, run_program, running_broker
+from tests.support.platform import Platform, rows
+from tests.support.process import PASSWORD, USERNAME, free_port, run_program, running_broker
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,3 +69,31 @@ def test_servers_that_are_one_and_what_they_lack_are_named(
     (line,) = [line for line in lines if "one server under several names" in line]
     assert "shared" in line
     assert "other" in line
+
+
+def test_several_hosts_lead_to_the_one_that_takes_writes(
+    with_all_plans: dict[str, str], tmp_path: Path
+) -> None:
+    """A host on which nobody listens comes first: the state database and the server are found."""
+    servers_file = tmp_path / "servers.yaml"
+    servers = json.loads(servers_file.read_text("utf-8"))["servers"]
+    several = [server | {"admin_dsn": _several(server["admin_dsn"])} for server in servers]
+    servers_file.write_text(json.dumps({"servers": several}), "utf-8")
+    state = {"PGBROKER_STATE_DSN": _several(with_all_plans["PGBROKER_STATE_DSN"])}
+    with (
+        running_broker(with_all_plans | state, tmp_path / "broker.log") as broker,
+        Platform(broker.url, (USERNAME, PASSWORD)) as platform,
+    ):
+        instance, binding, app = platform.bound(SMALL)
+        assert rows(app, "SELECT 1") == [(1,)]
+        assert platform.unbind(instance, binding).status_code == 200
+        assert platform.deprovision(instance).status_code == 200
+        assert "server is not as it should be" not in broker.log_text()
+
+
+def _several(dsn: str) -> str:
+    """Return a DSN with another host first, on which nobody listens."""
+    parts = conninfo_to_dict(dsn)
+    host, port = parts["host"], parts["port"]
+    several = {"host": f"{host},{host}", "port": f"{free_port()},{port}"}
+    return make_conninfo(dsn, **several, target_session_attrs="read-write")

@@ -13,6 +13,7 @@ from broker.domain.errors import StateUnavailable
 from broker.domain.instance import Status
 from broker.domain.operation import OperationKind, OperationState
 from broker.operations.jobs import Chore, Worker
+from broker.store.connect import connection_options
 from broker.store.queue import QUEUE_SCHEMA
 from tests.integration.postgres.replica import Life, Replica, a_replica
 from tests.support.state import migrated_template, state_dsn
@@ -34,6 +35,7 @@ def a_worker(replica: Replica, dsn: str, *chores: Chore) -> Worker:
     """Wire a worker of a replica."""
     return Worker(
         dsn=dsn,
+        options=connection_options(),
         schema=QUEUE_SCHEMA,
         runner=replica.runner,
         defer_missing=lambda: replica.store.defer_missing(timedelta(0)),

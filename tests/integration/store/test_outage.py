@@ -151,14 +151,39 @@ async def test_a_database_that_takes_no_writes_is_unavailable(
     state_dsn: str, keys: KeyRing, fault: LiteralString
 ) -> None:
     """A standby, and a server that is full, are outages like any other."""
-    name = str(conninfo_to_dict(state_dsn)["dbname"])
-    async with await AsyncConnection.connect(state_dsn, autocommit=True) as connection:
-        alter = sql.SQL("ALTER DATABASE {} ").format(sql.Identifier(name))
-        await connection.execute(alter + sql.SQL(fault))
+    await alter(state_dsn, fault)
     store = PostgresStore(state_dsn, keys)
     with pytest.raises(StateUnavailable, match="nothing has been changed"):
         await record(store, an_instance())
     await store.close()
+
+
+async def test_a_database_that_takes_writes_again_is_used_again(
+    state_dsn: str, keys: KeyRing
+) -> None:
+    """Sessions of the time when it took none are not kept: they would never take any."""
+    store = PostgresStore(state_dsn, keys)
+    await alter(state_dsn, "SET default_transaction_read_only = on")
+    for instance in (an_instance(), an_instance()):
+        with pytest.raises(StateUnavailable):
+            await record(store, instance)
+        with pytest.raises(StateUnavailable):
+            await store.record_new(an_operation(instance.key), instance, lease=LEASE)
+    await alter(state_dsn, "RESET default_transaction_read_only")
+    instance = an_instance()
+    await record(store, instance)
+    assert await store.record_new(an_operation(other := a_key()), an_instance(other), lease=LEASE)
+    await store.close()
+
+
+async def alter(dsn: str, change: LiteralString) -> None:
+    """Change a setting of a database."""
+    name = str(conninfo_to_dict(dsn)["dbname"])
+    change_it = sql.SQL("ALTER DATABASE {} ").format(sql.Identifier(name)) + sql.SQL(change)
+    # Its sessions of before may be read-only.
+    options = "-c default_transaction_read_only=off"
+    async with await AsyncConnection.connect(dsn, autocommit=True, options=options) as connection:
+        await connection.execute(change_it)
 
 
 @pytest.mark.parametrize(
