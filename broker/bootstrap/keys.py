@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from broker.config import Settings
 
 
+_BAD = {"missing", "wrong"}
+"""Needed and not configured; another key than the one that was used under this id."""
+
 UNFINISHED = (
     "it is being created, changed or deleted, or that has failed; wait, or delete it on its "
     "platform."
@@ -28,13 +31,13 @@ UNFINISHED = (
 async def listed(settings: Settings) -> list[dict[str, Any]]:
     """Return every key that is configured or needed, and what for; never a key itself."""
     async with operated(settings) as (_, store):
-        uses = await store.keys.uses()
+        uses, wrong = await store.keys.uses(), await store.keys.wrong()
     configured = [key.id for key in settings.encryption_keys]
     missing = sorted(set(uses) - set(configured))
     return [
         {
             "id": key_id,
-            "status": _status(key_id, configured),
+            "status": "wrong" if key_id in wrong else _status(key_id, configured),
             "uses": uses.get(key_id, {}),
             "removable": key_id in configured[1:] and key_id not in uses,
         }
@@ -102,6 +105,6 @@ def table_of(rows: Sequence[dict[str, Any]]) -> Table:
         uses = ", ".join(f"{what}: {count}" for what, count in row["uses"].items())
         if row["removable"]:
             uses = "nothing; it can be removed from the configuration"
-        status = f"[red]{row['status']}[/]" if row["status"] == "missing" else row["status"]
+        status = f"[red]{row['status']}[/]" if row["status"] in _BAD else row["status"]
         table.add_row(row["id"], status, uses)
     return table

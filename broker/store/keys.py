@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, func, select, union, update
 
 from broker.domain.instance import InstanceKey
-from broker.store.tables import bindings, deleted_instances, instances, server_passwords
+from broker.store.tables import (
+    bindings,
+    deleted_instances,
+    encryption_keys,
+    instances,
+    server_passwords,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -89,6 +95,7 @@ _TAGGED_WITH_OTHERS = (
     .where(instances.c.tag_key_id != bindparam("first"))
     .order_by(instances.c.platform, instances.c.instance_id)
 )
+_PROOFS = select(encryption_keys)
 USED_KEYS = union(*(select(use.key_id) for use in USES))
 """The ids of all keys that something needs."""
 
@@ -119,6 +126,11 @@ class KeyRecords:
             for row in await self._execute(statement):
                 found.setdefault(row.id, {})[what] = row.total
         return found
+
+    async def wrong(self) -> list[str]:
+        """Return the ids whose keys in the ring are not those that were used under them before."""
+        proofs = [row for row in await self._execute(_PROOFS) if row.id in self._keys.ids]
+        return sorted(row.id for row in proofs if not self._keys.proves(row.id, row.proof))
 
     async def encrypt_again(self) -> AsyncGenerator[int]:
         """Encrypt every secret with the first key that is not yet, in batches.

@@ -285,5 +285,4 @@ FORGET_OPERATIONS = delete(operations).where(
 
 READ_REVISION = select(table("alembic_version", column("version_num"), schema=SCHEMA))
 ADD_PROOFS = insert_unless(encryption_keys).on_conflict_do_nothing()
-READ_PROOFS = select(encryption_keys)
 READ_FATE = select(func.pg_xact_status(cast(bindparam("transaction", type_=Text), _TransactionId)))

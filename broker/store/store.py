@@ -127,10 +127,9 @@ class PostgresStore:
             raise EncryptionKeyMissing(sorted(missing))
         proofs = [{"id": key_id, "proof": self._keys.proof(key_id)} for key_id in ours]
         await self._execute(sql.ADD_PROOFS, proofs)
-        stored = [row for row in await self._execute(sql.READ_PROOFS) if row.id in ours]
-        wrong = [row.id for row in stored if not self._keys.proves(row.id, row.proof)]
+        wrong = await self.keys.wrong()
         if wrong:
-            raise EncryptionKeyWrong(sorted(wrong))
+            raise EncryptionKeyWrong(wrong)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresTransaction]:

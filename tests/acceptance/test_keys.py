@@ -77,6 +77,7 @@ def test_a_key_is_retired(
     assert before["old"]["uses"] == {"secrets of bindings": 2, "tags of instances": 2}
     assert not before["old"]["removable"]
     assert tag_keys(postgres, state_dsn) == {"old"}
+    assert used(ring(with_all_plans, new_key("old")))["old"]["status"] == "wrong"
     done = run_program("keys", "rotate", environ=both)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "tags written anew: 2 of 2" in done.stdout
