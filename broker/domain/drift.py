@@ -14,7 +14,7 @@ kind                    treatment  what it is
 ``unknown_database``    quarantine our tag, and no instance has it
 ``unknown_login``       quarantine our tag, and no binding has it
 ``unknown_role``        alarm      our tag, and neither a database nor an instance has it
-``database_missing``    alarm      an instance is ready and its database is not there
+``database_missing``    alarm      an instance is ready, or its data kept, and its database is gone
 ``role_missing``        alarm      a role of an instance or binding that is ready is not there
 ``closed``              alarm      somebody closed a database or login, and it was not the broker
 ``foreign``             alarm      a database or role of ours by name says it is somebody else's

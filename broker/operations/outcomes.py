@@ -17,15 +17,20 @@ if TYPE_CHECKING:
     from broker.service.ports import StateTransaction, Store
 
 
-async def record_success(store: Store, work: Work) -> bool:
+async def record_success(store: Store, work: Work, *, kept_data: bool = True) -> bool:
     """Write down what is true once all steps of an operation are done.
+
+    Args:
+        store: The state.
+        work: The operation.
+        kept_data: Whether a deletion that keeps the data has found some to keep.
 
     Returns:
         ``False`` when the operation was not ours any more; then nothing has changed.
     """
     done = work.operation.succeeded()
     if work.deleted is not None:
-        return await _record_move(store, work, work.deleted)
+        return await _record_move(store, work, work.deleted, kept_data=kept_data)
     match work.operation.kind:
         case OperationKind.PROVISION | OperationKind.BIND:
             return await store.finish(done, Status.READY)
@@ -93,7 +98,9 @@ def explain(work: Work, reason: BrokerError) -> BrokerError:
     return reason
 
 
-async def _record_move(store: Store, work: Work, deleted: DeletedInstance) -> bool:
+async def _record_move(
+    store: Store, work: Work, deleted: DeletedInstance, *, kept_data: bool
+) -> bool:
     """Write down that data was put aside or back, with its instance and the operation."""
     key = work.instance.key
     async with store.transaction() as state:
@@ -105,7 +112,10 @@ async def _record_move(store: Store, work: Work, deleted: DeletedInstance) -> bo
             await state.deleted.remove(deleted.id)
         else:
             await state.remove_instance(key)
-            await state.deleted.save(deleted.moved(Stage.RETAINED))
+            if kept_data:
+                await state.deleted.save(deleted.moved(Stage.RETAINED))
+            else:
+                await state.deleted.remove(deleted.id)
     return True
 
 

@@ -177,7 +177,7 @@ class OperationRunner:
         async with kept(operation, store=self._store, lease=self._lease) as lease:
             try:
                 steps = steps_of(work, catalog=self._catalog, tags=self._tags)
-                await self._run_steps(work, steps, lease, held_up)
+                kept_data = await self._run_steps(work, steps, lease, held_up) is not False
             except LeaseLost:
                 log.warning("operation lost: another process has it, or it was halted", **context)
                 raise
@@ -190,13 +190,13 @@ class OperationRunner:
                 failure = explain(work, errors.PermanentFailure())
                 await self._fail(work, failure, lease)
                 raise failure from exc
-            if not await self._succeeded(work, lease):
+            if not await self._succeeded(work, lease, kept_data=kept_data):
                 log.warning("operation lost: another process has it, or it was halted", **context)
                 raise LeaseLost
         log.info("operation succeeded", **context)
         return operation.succeeded()
 
-    async def _succeeded(self, work: Work, lease: Lease) -> bool:
+    async def _succeeded(self, work: Work, lease: Lease, *, kept_data: bool) -> bool:
         """Record that all is done; a state database that is restarted meanwhile is waited for.
 
         Recorded twice it is ``False``, as if it were not ours any more: the record tells.
@@ -204,7 +204,7 @@ class OperationRunner:
         for pause in pauses(self._retry_for):
             lease.check()
             try:
-                return await record_success(self._store, work)
+                return await record_success(self._store, work, kept_data=kept_data)
             except errors.StateUnavailable:
                 if pause is None:
                     raise
@@ -236,7 +236,7 @@ class OperationRunner:
         steps: tuple[Step, ...],
         lease: Lease,
         held_up: asyncio.Event | None = None,
-    ) -> None:
+    ) -> object:
         """Run steps under the lock of the database, from the first when they were held up.
 
         Args:
@@ -244,6 +244,9 @@ class OperationRunner:
             steps: What to do.
             lease: Whether it is still ours.
             held_up: Set when it takes longer than anybody should wait; ``None`` fails then.
+
+        Returns:
+            What the last step did.
 
         Raises:
             LeaseLost: The operation is not ours any more. If it was not when the lock was granted,
@@ -254,10 +257,13 @@ class OperationRunner:
             if not await self._store.holds_lease(work.operation):
                 raise LeaseLost
 
+        last: object = None
+
         async def run(database: DatabaseSession) -> None:
+            nonlocal last
             for step in steps:
                 lease.check()
-                await step.run(database)
+                last = await step.run(database)
 
         engine = self._servers.engine(work.instance.server)
         began = time.monotonic()
@@ -282,7 +288,8 @@ class OperationRunner:
                 telling.tell(attempt + 1, waited, exc)
                 await asyncio.sleep(pause)
             else:
-                return
+                return last
+        raise AssertionError("the last attempt returns or raises")
 
     async def _fail(self, work: Work, reason: errors.BrokerError, lease: Lease) -> None:
         """Record a failure, having taken back what a refused provision has made so far."""

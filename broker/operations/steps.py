@@ -34,7 +34,8 @@ class Step:
 
     Attributes:
         name: For the log, and for tests that kill the process between two steps.
-        run: Does it, under the lock of the instance's database.
+        run: Does it, under the lock of the instance's database. What the last step returns is
+            told to whoever records the end: ``False`` when there was nothing to be kept.
     """
 
     name: str

@@ -117,10 +117,14 @@ class ExclusiveSession:
         self._activity.doing = "drop a database of the warm stock"
         await spare.drop_spare(self._connections, self._hold, spec)
 
-    async def retain_database(self, retained: Retention, logins: Sequence[str]) -> None:
-        """Drop these login roles, let nobody in any more, and put the database aside."""
+    async def retain_database(self, retained: Retention, logins: Sequence[str]) -> bool:
+        """Drop these login roles, let nobody in any more, and put the database aside.
+
+        Returns:
+            ``False`` when there was nothing that could be kept.
+        """
         self._activity.doing = "put a database aside"
-        await retention.retain(self._connections, self._hold, retained, logins)
+        return await retention.retain(self._connections, self._hold, retained, logins)
 
     async def restore_database(self, retained: Retention) -> None:
         """Give a retained database and its roles their names and the instance's tag again."""

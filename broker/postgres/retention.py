@@ -33,21 +33,24 @@ if TYPE_CHECKING:
 
 async def retain(
     connections: Connections, hold: Hold, retention: Retention, logins: Sequence[str]
-) -> None:
+) -> bool:
     """Drop the logins, let nobody in any more, and put the database aside.
+
+    Returns:
+        ``False`` when there was nothing that could be kept.
 
     Raises:
         PermanentFailure: The database, or one of the roles, is not this instance's.
         TemporaryFailure: A superuser is connected to it.
     """
     if await look(hold, retention.tag, name=retention.name) is not None:
-        return
+        return True
     spec = retention.database
     found = await look(hold, spec.tag)
     if found is None or found.connection_limit == statements.INVALID_DATABASE:
-        # Missing, or dropped by half: there is nothing that could be kept.
+        # Missing, or dropped by half.
         await drop_database(connections, hold, spec, logins)
-        return
+        return False
     await _check_roles(hold, spec)
     await _revoke(connections, hold, spec, found, logins)
     await statements.run(hold.connection, revocation_statements.no_connections(spec.name))
@@ -61,6 +64,7 @@ async def retain(
             "it. Nobody else can connect any more. Repeat the deletion once that session has "
             "ended."
         ) from exc
+    return True
 
 
 async def restore(hold: Hold, retention: Retention) -> None:

@@ -106,15 +106,31 @@ async def _find_source(broker: Broker, request: ProvisionRequest, plan: Plan) ->
         )
     wanted = provision_extensions(plan, parameters)
     check_extensions(plan, (*instance.extensions, *wanted))
+    size = await size_of(broker, found)
+    if size is None:
+        # Was it given away or dropped in the meantime?
+        check_same_place(await broker.store.deleted.find(found.id), request)
+        raise Unprocessable(
+            "The deleted database is not on its server any more; nothing has been changed. Ask the "
+            "operator of this broker to restore it from a backup."
+        )
     if plan.limits.storage is not None:
-        engine = broker.servers.engine(instance.server)
-        try:
-            check_room(plan, await engine.database_size(retained_name(instance.database)))
-        except PermanentFailure:
-            # It is not there under that name: was it given away or dropped in the meantime?
-            check_same_place(await broker.store.deleted.find(found.id), request)
-            raise
+        check_room(plan, size)
     return found
+
+
+async def size_of(broker: Broker, deleted: DeletedInstance) -> int | None:
+    """Return the bytes that a kept database occupies; ``None`` when it is not there.
+
+    Raises:
+        TemporaryFailure: The server is out of reach.
+    """
+    former = deleted.instance
+    engine = broker.servers.engine(former.server)
+    try:
+        return await engine.database_size(retained_name(former.database))
+    except PermanentFailure:
+        return None
 
 
 def check_growth(broker: Broker, found: DeletedInstance, plan: Plan, occupancy: Occupancy) -> None:

@@ -12,9 +12,12 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from broker.domain.deleted import Stage
 from broker.domain.drift import Deviation, Drift, DriftKind
 from broker.domain.errors import BrokerError
+from broker.domain.names import retained_name
 from broker.service.reconcile_database import CheckedDatabase, InProgress
+from broker.service.reconcile_kept import KeptDatabase
 from broker.service.reconcile_strangers import Strangers, find_strangers
 
 if TYPE_CHECKING:
@@ -142,6 +145,7 @@ class _Pass:
                     if not self._with.catalog.find_plan(instance.service_id, instance.plan_id):
                         report.unknown_plans[instance.plan_id] += 1
                     await self._check(instance, inventory)
+                await self._check_kept(inventory)
                 await self._close(inventory, known)
         except BrokerError as exc:
             report.failure = exc.description
@@ -177,6 +181,17 @@ class _Pass:
         if await self._exclusively(instance.database, checked.confirm, checked.work):
             self._report.checked += 1
             self._add(instance.database, checked.found, instance)
+
+    async def _check_kept(self, inventory: Inventory) -> None:
+        """See whether what is to be kept of deleted instances is there."""
+        for deleted in await self._with.store.deleted.listed():
+            former = deleted.instance
+            there = retained_name(former.database) in inventory.databases
+            if there or former.server != self._report.server or deleted.stage is not Stage.RETAINED:
+                continue
+            kept = KeptDatabase(self._with.store, deleted)
+            if await self._exclusively(former.database, kept.confirm, kept.work):
+                self._add(former.database, kept.found, former)
 
     async def _close(self, inventory: Inventory, known: set[str]) -> None:
         """See to what no record knows."""

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from broker.domain.deleted import DeletedInstance, Stage
 from broker.domain.errors import Conflict, NotFound, Unprocessable
+from broker.domain.names import retained_name
 from broker.domain.operation import Caller, OperationKind, Work
 from broker.service.context import Broker, Outcome, carry_out, new_operation
-from broker.service.deleted import attach
+from broker.service.deleted import attach, size_of
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -31,9 +32,10 @@ async def undelete(broker: Broker, deletion: UUID) -> Outcome:
     Raises:
         NotFound: Nothing is kept under that id.
         Conflict: The former id is used by another instance.
-        Unprocessable: The data is on its way elsewhere, or its plan has left the catalog.
+        Unprocessable: The data is on its way elsewhere or gone, or its plan has left the catalog.
         TemporaryFailure: The state database or the server is out of reach.
     """
+    await _check_there(broker, deletion)
     async with broker.store.transaction() as state:
         deleted = await _retained(state, deletion)
         former = deleted.instance
@@ -56,6 +58,19 @@ async def undelete(broker: Broker, deletion: UUID) -> Outcome:
                 "one first. Nothing has been changed."
             )
     return await carry_out(broker, work, plan=None, accepts_incomplete=True)
+
+
+async def _check_there(broker: Broker, deletion: UUID) -> None:
+    deleted = await broker.store.deleted.find(deletion)
+    if deleted is None or deleted.stage is not Stage.RETAINED:
+        return
+    if await size_of(broker, deleted) is None:
+        former = deleted.instance
+        raise Unprocessable(
+            f"The database {retained_name(former.database)!r} is not on the server "
+            f"{former.server!r} any more. Restore it from a backup under this name, or give it up: "
+            f"pgbroker instances purge {deletion}. Nothing has been changed."
+        )
 
 
 async def begin_purge(broker: Broker, deletion: UUID) -> DeletedInstance:

@@ -46,9 +46,10 @@ def _wrap_steps(failpoints: Failpoints) -> None:
     def wrapped(step: Step, kind: str) -> Step:
         run: Callable[..., Awaitable[object]] = step.run
 
-        async def run_and_pass(*arguments: Any) -> None:
-            await run(*arguments)
+        async def run_and_pass(*arguments: Any) -> object:
+            done = await run(*arguments)
             await failpoints.passes(kind, step.name)
+            return done
 
         return replace(step, run=run_and_pass)
 

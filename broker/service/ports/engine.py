@@ -65,10 +65,12 @@ class DatabaseSession(Protocol):
                 something was made in it; nothing has been changed.
         """
 
-    async def retain_database(self, retained: Retention, logins: Sequence[str]) -> None:
+    async def retain_database(self, retained: Retention, logins: Sequence[str]) -> bool:
         """Drop these login roles, let nobody in any more, and put the database aside.
 
-        What is missing on the server, or was dropped by half, cannot be kept and is cleared away.
+        Returns:
+            ``False`` when there was nothing that could be kept: what is missing on the server, or
+            was dropped by half, is cleared away.
         """
 
     async def restore_database(self, retained: Retention) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from psycopg.sql import SQL, Identifier
+
 from tests.support.platform import rows
 
 if TYPE_CHECKING:
@@ -39,6 +41,10 @@ class Server:
         ).fetchone()
         assert row is not None, f"there is no database {name}"
         return row[0], self.tags.open(row[1])
+
+    def drop(self, name: str) -> None:
+        """Drop a database, whoever is connected."""
+        self.connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
 
     def databases(self, *names: str) -> list[str]:
         """Return which of these databases there are."""

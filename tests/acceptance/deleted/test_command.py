@@ -63,6 +63,29 @@ def test_what_is_kept_is_listed(
     assert "retained" in line
 
 
+def test_what_is_gone_is_not_put_back(
+    kubernetes: Platform,
+    server: Server,
+    command: Callable[..., CompletedProcess[str]],
+    listed: Callable[[str], dict[str, Any]],
+) -> None:
+    """When somebody has dropped what is kept, that is said, to users and operators; it stays so."""
+    instance, credentials = deleted_with_data(kubernetes, "gone")
+    found = listed(instance)
+    server.drop(found["database"])
+    done = command("undelete", found["id"])
+    assert done.returncode == 1
+    assert found["database"] in done.stderr
+    assert f"pgbroker instances purge {found['id']}" in done.stderr
+    refused = kubernetes.provision(new_id(), parameters={"restore_from_instance": instance})
+    assert refused.status_code == 422
+    assert "not on its server any more" in refused.json()["description"]
+    assert listed(instance) == found
+    assert kubernetes.fetch(instance).status_code == 404
+    assert command("purge", found["id"], "--yes").returncode == 0
+    assert not server.roles(credentials["database"])
+
+
 def test_an_instance_is_put_back(
     kubernetes: Platform,
     command: Callable[..., CompletedProcess[str]],

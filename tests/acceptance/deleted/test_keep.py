@@ -163,3 +163,17 @@ def test_the_parameter_is_published_where_something_is_kept(kubernetes: Platform
         assert "restore_from_instance" not in parameters["update"]["parameters"]["properties"]
         assert "deleted_retention" not in plan
     assert len(plans) == 5
+
+
+async def test_what_is_not_there_is_not_kept(
+    kubernetes: Platform, server: Server, store: PostgresStore
+) -> None:
+    """When somebody has dropped the database, deleting its instance leaves no record either."""
+    instance, credentials = with_data(kubernetes, "dropped")
+    server.drop(credentials["database"])
+    assert kubernetes.deprovision(instance).status_code == 200
+    assert await store.deleted.retained(InstanceKey("kubernetes", instance)) is None
+    name = credentials["database"]
+    assert not server.roles(name, f"{name}_owner", credentials["username"])
+    assert kubernetes.provision(instance).status_code == 201
+    assert kubernetes.deprovision(instance).status_code == 200

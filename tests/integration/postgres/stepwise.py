@@ -42,9 +42,11 @@ class StepwiseEngine(PostgresEngine):
 
     async def retain_database(self, retention: Retention, logins: Sequence[str] = ()) -> None:
         """Put the database aside."""
-        await self._alone(
-            retention.database.name, lambda database: database.retain_database(retention, logins)
-        )
+
+        async def retain(database: DatabaseSession) -> None:
+            await database.retain_database(retention, logins)
+
+        await self._alone(retention.database.name, retain)
 
     async def restore_database(self, retention: Retention) -> None:
         """Give a retained database its name and its tag again."""

@@ -15,6 +15,7 @@ from psycopg import AsyncConnection
 from broker.domain.deleted import DeletedInstance, Stage
 from broker.domain.drift import DriftKind
 from broker.domain.instance import Status
+from broker.domain.names import retained_name
 from broker.domain.operation import OperationKind
 from broker.domain.warm import Location, WarmDatabase, warm_key
 from broker.operations.steps import retention_of, withdraw
@@ -69,6 +70,16 @@ async def test_what_is_kept_is_no_drift(world: World, kept: DeletedInstance) -> 
     """A database that was put aside is known, under the name it has meanwhile."""
     assert kept.stage is Stage.RETAINED
     assert kinds(await world.reconcile(APPLY)) == set()
+
+
+async def test_what_is_kept_and_gone_is_an_alarm(world: World, kept: DeletedInstance) -> None:
+    """A kept database that somebody has dropped is told, with the way to give it up."""
+    name = retained_name(kept.instance.database)
+    await world.damage("DROP DATABASE {}", name)
+    (drift,) = (await world.reconcile(APPLY)).drift
+    assert drift.deviation.kind is DriftKind.DATABASE_MISSING
+    assert (drift.deviation.subject, drift.resolved) == (name, False)
+    assert f"purge {kept.id}" in drift.deviation.detail
 
 
 async def test_what_was_put_aside_since_it_was_listed_is_no_drift(
