@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 _BAD = {"missing", "wrong"}
 """Needed and not configured; another key than the one that was used under this id."""
 
-UNFINISHED = (
-    "it is being created, changed or deleted, or that has failed; wait, or delete it on its "
-    "platform."
-)
+UNFINISHED = "it is being created, changed or deleted; wait, and run this again."
 """Why the tags of an instance cannot be written anew."""
 
 

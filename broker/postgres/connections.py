@@ -291,6 +291,8 @@ def _conninfo(dsn: str, **settings: str) -> str:
         connect_timeout=given.get("connect_timeout", CONNECT_TIMEOUT),
         application_name=given.get("application_name", "pgbroker"),
         client_encoding="UTF8",
+        # On a standby everything can be looked at, and what is not there yet looks deleted.
+        target_session_attrs=given.get("target_session_attrs", "read-write"),
         options=f"{given.get('options', '')} {pinned}".strip(),
     )
 

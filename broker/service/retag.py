@@ -2,7 +2,8 @@
 
 Each instance is changed while its record is locked and nothing is in progress on it. Its tags on
 the server are changed first, in one transaction; whoever comes after a crash between that and the
-record finds the new tags there, and records them.
+record finds the new tags there, and records them. Until then they are nobody's for whoever deletes,
+so what has failed is changed, too: it may have failed for that.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from broker.domain.database import Retagging, comment
 from broker.domain.deleted import Stage
-from broker.domain.errors import TemporaryFailure
+from broker.domain.errors import PermanentFailure, TemporaryFailure
 from broker.domain.instance import Status
 from broker.domain.names import retained_name
 from broker.domain.warm import warm_key
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from broker.domain.instance import Binding, Instance, InstanceKey
     from broker.service.ports import DatabaseSession, Servers, Store, Tags
 
-PATIENCE = 45.0
-"""Seconds that the server may take. The state ends a session that is idle for 60 s in a
+PATIENCE = 8.0
+"""Seconds that the server may take. The state ends a session that is idle for 10 s in a
 transaction, and the lock of the record with it."""
 
 
@@ -48,13 +49,12 @@ async def retag_instance(
         ``False`` when something is in progress on it, or it is not there any more.
 
     Raises:
-        BrokerError: The state or the server is out of reach, or something is not the instance's.
+        BrokerError: The state or the server is out of reach, or something is not the instance's, or
+            not there.
     """
     async with store.transaction() as state:
         instance = await state.instance(key)
-        if instance is None or instance.status is not Status.READY:
-            return False
-        if await state.active_operations(key):
+        if instance is None or await state.active_operations(key):
             return False
         retagging = _of_instance(tags, instance, await state.bindings(key), key_id)
         spec = database_spec(instance, NO_LIMITS, tags)
@@ -64,13 +64,21 @@ async def retag_instance(
             await session.adopt_database(spec, stock_tag)
             await session.retag(retagging)
 
-        await _exclusively(
-            servers,
-            instance.server,
-            instance.database,
-            write,
-            still_locked=lambda: state.instance(key),
-        )
+        try:
+            await _exclusively(
+                servers,
+                instance.server,
+                instance.database,
+                write,
+                still_locked=lambda: state.instance(key),
+            )
+        except PermanentFailure as exc:
+            if instance.status is Status.READY:
+                raise
+            raise PermanentFailure(
+                "Making or deleting it has failed, and not all of it is there. Delete it on its "
+                "platform."
+            ) from exc
         await state.set_tag_key(key, key_id)
     return True
 
@@ -81,7 +89,7 @@ async def retag_deleted(
     """Make the tags of a deleted instance that is kept with a key; see ``retag_instance``."""
     async with store.transaction() as state:
         deleted = await state.deleted.lock(deletion)
-        if deleted is None or deleted.stage is not Stage.RETAINED:
+        if deleted is None or deleted.stage not in {Stage.RETAINED, Stage.PURGING}:
             return False
         former = deleted.instance
         retagging = _of_deleted(tags, deleted, key_id)

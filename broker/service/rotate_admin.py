@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from broker.domain.credentials import generate_login_secret
-from broker.domain.errors import PermanentFailure, Unprocessable
+from broker.domain.errors import PermanentFailure, TemporaryFailure, Unprocessable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,11 +49,15 @@ class Records(Protocol):
     async def passwords(self, server: str, role: str) -> Sequence[AdminPassword]:
         """Read the passwords that the role has or may have, the newest first."""
 
-    async def add_password(self, server: str, role: str, version: int, secret: Secret) -> None:
-        """Record a password that the server is about to get."""
+    async def add_password(self, server: str, role: str, version: int, secret: Secret) -> bool:
+        """Record a password that the server is about to get; ``False`` if there is that version."""
 
-    async def confirm_password(self, server: str, role: str, version: int) -> None:
-        """Note that a password is the role's, and forget all others."""
+    async def confirm_password(self, server: str, role: str, version: int) -> bool:
+        """Note that a password is the role's, and forget all older ones.
+
+        Returns:
+            ``False`` when it has been forgotten itself: a newer one has been confirmed.
+        """
 
     async def forget_password(self, server: str, role: str, version: int) -> None:
         """Forget a password that the server never got."""
@@ -73,26 +77,30 @@ async def rotate_admin(server: str, session: Session, records: Records) -> Secre
     Raises:
         Unprocessable: The server does not let the role change its password, or does not check it
             itself; the broker logs in as before.
-        TemporaryFailure: The server or the state was lost on the way. The broker can log in, and
-            it can be rotated again.
+        TemporaryFailure: The server or the state was lost on the way, or another rotation came in
+            between. The broker can log in, and it can be rotated again.
     """
     role = session.role
-    before = await session.password()
+    # In this order: who stands still in between has lost the lock, and must not forget what another
+    # rotation has recorded since.
     known = await records.passwords(server, role)
+    before = await session.password()
     for recorded in known:
         # The role has one password, and it has that one now: an earlier rotation ended before.
         if not recorded.confirmed and recorded.secret != before:
             await records.forget_password(server, role, recorded.version)
     new = generate_login_secret()
     version = max((recorded.version for recorded in known), default=0) + 1
-    await records.add_password(server, role, version, new.password)
+    if not await records.add_password(server, role, version, new.password):
+        raise _overtaken(server, role)
     try:
         await session.change_password(new.verifier)
     except Unprocessable:
         await records.forget_password(server, role, version)
         raise
     if await session.accepts(new.password):
-        await records.confirm_password(server, role, version)
+        if not await records.confirm_password(server, role, version):
+            raise _overtaken(server, role)
         return new.password
     if await session.accepts(before):
         await records.forget_password(server, role, version)
@@ -103,4 +111,11 @@ async def rotate_admin(server: str, session: Session, records: Records) -> Secre
     raise PermanentFailure(
         f"The password of the role {role!r} was changed, and nobody can log in with it at the "
         f"moment. It is recorded: run `pgbroker servers list` when the server {server!r} is well."
+    )
+
+
+def _overtaken(server: str, role: str) -> TemporaryFailure:
+    return TemporaryFailure(
+        f"Another rotation of the password of the role {role!r} on the server {server!r} came in "
+        "between, and that one counts. Nothing is wrong; rotate again if you have to."
     )

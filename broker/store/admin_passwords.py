@@ -23,26 +23,35 @@ _of_role = (server_passwords.c.server == bindparam("key_server")) & (
 )
 _this = _of_role & (server_passwords.c.version == bindparam("key_version"))
 _PASSWORDS = select(server_passwords).where(_of_role).order_by(server_passwords.c.version.desc())
-_ADD_PASSWORD = insert(server_passwords).values(
-    {
-        part.key: bindparam(part.key, type_=part.type)
-        for part in server_passwords.c
-        if part.key not in {"created_at", "confirmed_at"}
-    }
-    | {"created_at": func.clock_timestamp()}
-)
-_others = (
-    delete(server_passwords)
-    .where(_of_role, server_passwords.c.version != bindparam("key_version"))
+_ADD_PASSWORD = (
+    insert(server_passwords)
+    .values(
+        {
+            part.key: bindparam(part.key, type_=part.type)
+            for part in server_passwords.c
+            if part.key not in {"created_at", "confirmed_at"}
+        }
+        | {"created_at": func.clock_timestamp()}
+    )
+    .on_conflict_do_nothing()
     .returning(true())
-    .cte("others")
 )
-_CONFIRM_PASSWORD = (
+# Nothing newer is ever forgotten: a rotation that stood still, and so has lost its lock, may
+# confirm what another one has replaced meanwhile.
+_confirmed = (
     update(server_passwords)
     .where(_this)
     .values(confirmed_at=func.clock_timestamp())
-    .add_cte(_others)
+    .returning(server_passwords.c.version)
+    .cte("confirmed")
 )
+_older = (
+    delete(server_passwords)
+    .where(_of_role, server_passwords.c.version < select(_confirmed.c.version).scalar_subquery())
+    .returning(true())
+    .cte("older")
+)
+_CONFIRM_PASSWORD = select(_confirmed.c.version).add_cte(_older)
 _FORGET_PASSWORD = delete(server_passwords).where(_this)
 
 
@@ -76,8 +85,8 @@ class AdminPasswords:
             for row in found
         ]
 
-    async def add_password(self, server: str, role: str, version: int, secret: Secret) -> None:
-        """Record a password that the server is about to get."""
+    async def add_password(self, server: str, role: str, version: int, secret: Secret) -> bool:
+        """Record a password that the server is about to get; ``False`` if there is that version."""
         key_id, sealed = self._keys.encrypt(
             secret.reveal().encode(), place=_place(server, role, version)
         )
@@ -88,12 +97,16 @@ class AdminPasswords:
             "secret": sealed,
             "secret_key_id": key_id,
         }
-        await self._execute(_ADD_PASSWORD, values)
+        return (await self._execute(_ADD_PASSWORD, values)).first() is not None
 
-    async def confirm_password(self, server: str, role: str, version: int) -> None:
-        """Note that a password is the role's, and forget all others."""
+    async def confirm_password(self, server: str, role: str, version: int) -> bool:
+        """Note that a password is the role's, and forget all older ones.
+
+        Returns:
+            ``False`` when it has been forgotten itself: a newer one has been confirmed.
+        """
         key = {"key_server": server, "key_role": role, "key_version": version}
-        await self._execute(_CONFIRM_PASSWORD, key)
+        return (await self._execute(_CONFIRM_PASSWORD, key)).first() is not None
 
     async def forget_password(self, server: str, role: str, version: int) -> None:
         """Forget a password that the server never got."""

@@ -29,8 +29,8 @@ _SETTINGS = {
     # Nearly all statements find their rows by a key, whatever its value. Planning anew, as
     # PostgreSQL does the first five times, takes longer than running them.
     "plan_cache_mode": "force_generic_plan",
-    # No transaction waits for anything but the state itself: who is silent within one stands still,
-    # and others wait for its rows.
+    # No transaction waits for anything but the state itself, or for a moment for a server
+    # (``service/retag.py``): who is silent within one stands still, and others wait for its rows.
     "idle_in_transaction_session_timeout": "10s",
 }
 CONFIGURE = """

@@ -12,7 +12,8 @@ from broker.domain.drift import DriftKind
 from broker.store.tables import drift, reconciled
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
     from broker.domain.drift import Drift
@@ -50,10 +51,14 @@ class DriftRecords:
 
     Args:
         execute: Runs a statement on its own.
+        transaction: Opens a transaction, whose statements are run by what it gives.
     """
 
-    def __init__(self, execute: Execute) -> None:
+    def __init__(
+        self, execute: Execute, transaction: Callable[[], AbstractAsyncContextManager[Execute]]
+    ) -> None:
         self._execute = execute
+        self._transaction = transaction
 
     async def first_seen(self, server: str) -> Mapping[tuple[DriftKind, str], datetime]:
         """Return since when each thing is known to be wrong, by kind and subject."""
@@ -91,10 +96,12 @@ class DriftRecords:
             )
             value["detail"] = f"{value['detail']} {one.deviation.detail}".strip()
             value["resolved"] = value["resolved"] and one.resolved
-        await self._execute(_FORGET, {"key_server": server, "key_skipped": list(skipped)})
-        if values:
-            await self._execute(_ADD, list(values.values()))
-        await self._execute(_FINISHED, {"server": server, "finished_at": now})
+        # At once: while the state looks lost, nobody may find for a moment that it does not.
+        async with self._transaction() as execute:
+            await execute(_FORGET, {"key_server": server, "key_skipped": list(skipped)})
+            if values:
+                await execute(_ADD, list(values.values()))
+            await execute(_FINISHED, {"server": server, "finished_at": now})
 
     async def counts(self) -> dict[tuple[str, DriftKind, bool], int]:
         """Count what was found, by server, kind, and whether it has been resolved."""

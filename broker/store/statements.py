@@ -114,20 +114,27 @@ def _id_of(platform: ColumnElement[str], instance: ColumnElement[str]) -> Column
     return func.hashtextextended(func.concat(f"{SCHEMA} instance ", platform, " ", instance), 0)
 
 
-# An instance that is added by a transaction in progress has no row for anybody else, and so nothing
-# to lock: whoever must be certain that there is none waits for this.
-ADD_INSTANCE = _adding(
-    func.pg_advisory_xact_lock_shared(
-        _id_of(_new_instance["platform"], _new_instance["instance_id"])
-    ).is_not(None)
-)
+def while_added(platform: ColumnElement[str], instance: ColumnElement[str]) -> ColumnElement[bool]:
+    """Return a condition, always true, under which an instance is added.
+
+    One that is being added has no row for anybody else, and so nothing to lock, for as long as its
+    transaction takes; a commit can wait for the disk or for a standby. Whoever must be certain that
+    there is none waits for this (``AWAIT_INSTANCE``).
+    """
+    return func.pg_advisory_xact_lock_shared(_id_of(platform, instance)).is_not(None)
+
+
+_while_added = while_added(_new_instance["platform"], _new_instance["instance_id"])
+ADD_INSTANCE = _adding(_while_added)
 AWAIT_INSTANCE = select(
     func.pg_advisory_xact_lock(
         _id_of(bindparam("key_platform", type_=Text), bindparam("key_instance_id", type_=Text))
     )
 )
 # A cordon holds at once: it is looked for by the statement that would make it too late.
-_ADD_UNLESS_CORDONED = _adding(~exists().where(server_cordons.c.server == _new_instance["server"]))
+_ADD_UNLESS_CORDONED = _adding(
+    _while_added & ~exists().where(server_cordons.c.server == _new_instance["server"])
+)
 SAVE_INSTANCE = (
     update(instances)
     .where(_whole_key(instances))

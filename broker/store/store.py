@@ -90,7 +90,7 @@ class PostgresStore:
         self.warm = WarmRecords(self._execute)
         self.census = Census(self._execute, keys)
         self.figures = FigureRecords(self._execute)
-        self.drift = DriftRecords(self._execute)
+        self.drift = DriftRecords(self._execute, self._executing)
         self.expired = ExpiredBindings(self._execute)
         self.keys = KeyRecords(self._execute, self._executing, keys)
 

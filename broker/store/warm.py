@@ -30,7 +30,7 @@ from broker.domain.names import owner_name
 from broker.domain.warm import Location, WarmDatabase, WarmState
 from broker.store import rows
 from broker.store.errors import BUSY, UNKNOWN_FATE
-from broker.store.statements import RECORDED, WHOLE_INSTANCE_KEY
+from broker.store.statements import RECORDED, WHOLE_INSTANCE_KEY, while_added
 from broker.store.tables import instances, operations, server_cordons, warm_databases
 
 if TYPE_CHECKING:
@@ -96,7 +96,12 @@ _instance = {
 }
 _recorded_instance = (
     insert(instances)
-    .from_select([*_instance], select(*_instance.values()))
+    .from_select(
+        [*_instance],
+        select(*_instance.values()).where(
+            while_added(_instance["platform"], _instance["instance_id"])
+        ),
+    )
     .returning(true())
     .cte("recorded_instance")
 )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
 from broker.domain.names import retained_name
 from tests.acceptance.deleted.kept import deleted_with_data, word_of
+from tests.support.application import new_key
 from tests.support.platform import new_id, rows
 from tests.support.process import run_program
 
@@ -151,3 +153,25 @@ def test_data_is_dropped_before_its_time(
 def test_an_id_that_is_none_is_refused(command: Callable[..., CompletedProcess[str]]) -> None:
     """A word that is no id of a deletion ends with a usage error."""
     assert command("undelete", "database-1").returncode == 2
+
+
+def test_a_purge_that_failed_between_two_rotations_of_keys(
+    kubernetes: Platform,
+    listed: Callable[[str], dict[str, Any]],
+    keeping_environment: dict[str, str],
+) -> None:
+    """What could not be dropped for its new tags is recorded by the next run, and then dropped."""
+    instance, _ = deleted_with_data(kubernetes, "rotated")
+    deletion = listed(instance)["id"]
+    keys = f"{new_key('newer')},{keeping_environment['PGBROKER_ENCRYPTION_KEYS']}"
+    both = keeping_environment | {"PGBROKER_ENCRYPTION_KEYS": keys}
+    former = keeping_environment["PGBROKER_ENCRYPTION_KEYS"].partition(":")[0]
+    assert run_program("keys", "rotate", environ=both).returncode == 0
+    with psycopg.connect(keeping_environment["PGBROKER_STATE_DSN"], autocommit=True) as state:
+        # As a crash between the server's commit and the state's leaves it.
+        state.execute("UPDATE pgbroker.deleted_instances SET tag_key_id = %s", [former])
+    purge = ("instances", "purge", deletion, "--yes")
+    assert run_program(*purge, environ=both).returncode == 1
+    again = run_program("keys", "rotate", environ=both)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert run_program(*purge, environ=both).returncode == 0

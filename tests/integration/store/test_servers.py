@@ -114,3 +114,15 @@ async def test_what_is_recorded_unseen_heeds_cordons_and_ids(store: PostgresStor
     assert not await store.record_new(an_operation(instance.key), other, lease=LEASE)
     assert await store.instance(instance.key) == instance
     assert await store.operation(operation.id) == operation
+
+
+async def test_a_rotation_that_stood_still_forgets_nothing_newer(store: PostgresStore) -> None:
+    """Confirming what another rotation has replaced meanwhile changes nothing, and says so."""
+    records = store.admin_passwords
+    assert await records.add_password("alpha", "pgbroker", 2, Secret("second"))
+    assert await records.add_password("alpha", "pgbroker", 3, Secret("third"))
+    assert not await records.add_password("alpha", "pgbroker", 3, Secret("another third"))
+    assert await records.confirm_password("alpha", "pgbroker", 3)
+    assert not await records.confirm_password("alpha", "pgbroker", 2)
+    (left,) = await records.passwords("alpha", "pgbroker")
+    assert (left.version, left.secret.reveal(), left.confirmed) == (3, "third", True)

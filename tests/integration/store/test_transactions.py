@@ -13,8 +13,11 @@ import pytest
 
 from broker.domain.errors import ConcurrencyError, StateUnavailable
 from broker.domain.instance import Status
+from broker.domain.names import database_name
 from broker.domain.placement import Occupancy
-from broker.store import PostgresStore
+from broker.domain.warm import WarmDatabase
+from broker.store import PostgresStore, rows
+from broker.store import statements as sql
 from tests.integration.store.observe import SOMEBODY_WAITS, until
 from tests.integration.store.records import (
     LEASE,
@@ -26,11 +29,12 @@ from tests.integration.store.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from broker.domain.instance import Instance
     from broker.domain.operation import Operation
     from broker.store import KeyRing
+    from broker.store.transaction import PostgresTransaction
 
 
 class Halt(Exception):
@@ -127,9 +131,35 @@ async def test_of_two_requests_for_one_id_one_wins(store: PostgresStore, state_d
     assert await store.instance(first.key) == first
 
 
+async def _add(state: PostgresTransaction, instance: Instance) -> object:
+    return await state.add_instance(instance)
+
+
+async def _record_unseen(state: PostgresTransaction, instance: Instance) -> object:
+    """Do what is a transaction of its own, and may wait for a standby at its end."""
+    operation = rows.recorded_values(an_operation(instance.key))
+    values = {"lease": LEASE, **operation, **rows.instance_values(instance)}
+    return await state.execute(sql.RECORD_UNLESS_CORDONED, values)
+
+
+async def _hand_over(state: PostgresTransaction, instance: Instance) -> object:
+    """Likewise."""
+    database = WarmDatabase(database_name(), "alpha", "service", "plan", "like this", "tag")
+    await state.warm.add(database)
+    assert await state.warm.ready(database.database)
+    operation = an_operation(instance.key).succeeded()
+    return await state.warm.hand_over(
+        instance, operation, fingerprint="like this", servers=["alpha"]
+    )
+
+
+@pytest.mark.parametrize("add", [_add, _record_unseen, _hand_over])
 @pytest.mark.parametrize("added", [True, False])
 async def test_who_must_be_certain_waits_for_what_is_being_added(
-    store: PostgresStore, state_dsn: str, added: bool
+    store: PostgresStore,
+    state_dsn: str,
+    add: Callable[[PostgresTransaction, Instance], Awaitable[object]],
+    added: bool,
 ) -> None:
     """An instance that nobody else sees yet is there, or is not, when its transaction has ended."""
     instance = an_instance()
@@ -140,11 +170,11 @@ async def test_who_must_be_certain_waits_for_what_is_being_added(
 
     with suppress(ZeroDivisionError):
         async with store.transaction() as state:
-            assert await state.add_instance(instance)
+            assert await add(state, instance)
             looker = asyncio.create_task(look())
             await until(state_dsn, SOMEBODY_WAITS)
             assert added or 1 // 0
-    assert await looker == (instance if added else None)
+    assert (await looker is not None) == added
 
 
 async def test_places_are_counted_one_after_the_other(store: PostgresStore, state_dsn: str) -> None:
