@@ -48,6 +48,10 @@ async def rotate(settings: Settings, name: str, *, dsn_file: Path | None = None)
 
 
 def _draft(file: Path) -> Draft:
+    if file.is_dir():
+        raise InvalidRequest(
+            f"{file} is a directory; name the file to be written. Nothing has been changed."
+        )
     try:
         return Draft(file)
     except OSError as exc:

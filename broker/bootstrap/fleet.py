@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -102,6 +103,8 @@ async def operated(settings: Settings) -> AsyncIterator[tuple[Fleet, PostgresSto
     Raises:
         StateUnavailable: The state database cannot be reached, or its schema is not the code's.
     """
+    # A command says itself, and once, which server does not answer.
+    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
     keys = KeyRing([(key.id, key.key) for key in settings.encryption_keys])
     store = PostgresStore(settings.state_dsn.reveal(), keys)
     async with AsyncExitStack() as stack:

@@ -10,7 +10,7 @@ import structlog
 
 from broker.bootstrap.fleet import operated
 from broker.operations.jobs import Chore
-from broker.service.reconcile import Orders, Reconciler, reconcile
+from broker.service.reconcile import Orders, Reconciler, reconcile, servers_without_entry
 from broker.service.recover import recover
 from broker.store import EncryptedTags, KeyRing
 
@@ -36,7 +36,9 @@ async def run_reconcile(settings: Settings, orders: Orders) -> list[ServerReport
     """
     async with operated(settings) as (fleet, store):
         await store.verify_keys()
-        return await reconcile(reconciler_of(settings, fleet, store), orders)
+        reconciler = reconciler_of(settings, fleet, store)
+        reports = await reconcile(reconciler, orders)
+        return [*reports, *await servers_without_entry(reconciler)]
 
 
 async def run_recover(settings: Settings) -> RecoveryReport:
@@ -68,7 +70,8 @@ def reconcile_chore(reconciler: Reconciler, settings: Settings) -> Chore:
     orders = Orders(apply=True, quarantine_after=settings.quarantine_after)
 
     async def run() -> None:
-        for report in await reconcile(reconciler, orders):
+        reports = await reconcile(reconciler, orders)
+        for report in [*reports, *await servers_without_entry(reconciler)]:
             log_report(report)
 
     return Chore("reconcile", EVERY, run)

@@ -10,12 +10,14 @@ import structlog
 from rich.table import Table
 
 from broker.bootstrap.fleet import admin_login
-from broker.domain.errors import BrokerError, NotFound
+from broker.config.connections import dsn_problem
+from broker.domain.errors import BrokerError, InvalidRequest, NotFound
 from broker.postgres.check import TLS
 from broker.postgres.prepare import Finding, Prepared, check, prepare_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from broker.config import ServerSettings
     from broker.postgres.admin_login import AdminLogin
@@ -59,7 +61,8 @@ async def _check(server: ServerSettings, login: AdminLogin | None = None) -> Rep
             subject="connection",
             severity="error",
             message=exc.description if exc.cause is None else f"{exc.description} ({exc.cause})",
-            remedy="Check its admin_dsn, and whether the server runs.",
+            remedy="Check its admin_dsn, and whether the server runs. If it was never prepared: "
+            f"pgbroker servers prepare {server.name} --superuser-dsn-file FILE",
         )
         return Report(server.name, (unreachable,))
 
@@ -116,6 +119,24 @@ async def prepare_server(
     """
     server = find_server(servers, name)
     return await prepare_for(server.admin_dsn.reveal(), superuser_dsn=superuser_dsn)
+
+
+def read_dsn(file: Path) -> str:
+    """Read a connection string from a file.
+
+    Raises:
+        InvalidRequest: It cannot be read, or has none in it.
+    """
+    try:
+        dsn = file.read_text("utf-8").strip()
+    except OSError as exc:
+        raise InvalidRequest(f"{file} cannot be read: {exc.strerror}.") from exc
+    except UnicodeDecodeError as exc:
+        raise InvalidRequest(f"{file} is not UTF-8 text.") from exc
+    problem = dsn_problem(dsn)
+    if problem is not None:
+        raise InvalidRequest(f"What is in {file} {problem}")
+    return dsn
 
 
 def find_server(servers: Sequence[ServerSettings], name: str) -> ServerSettings:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from broker.bootstrap.reconciliation import first_look, reconciler_of
+from broker.bootstrap.reconciliation import first_look, log_report, reconciler_of
 from broker.domain.errors import BrokerError
 from broker.domain.inventory import one_server, without_plan, without_platform
+from broker.service.reconcile import servers_without_entry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,10 @@ async def compare_at_start(settings: Settings, fleet: Fleet, store: PostgresStor
     """Log what does not fit together; without the state, nothing is known."""
     try:
         log_misfits(settings, await store.census.counts())
-        await first_look(reconciler_of(settings, fleet, store))
+        reconciler = reconciler_of(settings, fleet, store)
+        for report in await servers_without_entry(reconciler):
+            log_report(report)
+        await first_look(reconciler)
     except BrokerError as exc:
         log.warning("not compared at the start", reason=exc.description)
     await _log_servers(settings, fleet)

@@ -28,11 +28,15 @@ async def listed(settings: Settings) -> Rows:
         return await _rows(settings.catalog, store)
 
 
-async def checked(settings: Settings) -> Rows:
-    """Measure all databases and enforce their plans' limits now; return what ``listed`` does."""
+async def checked(settings: Settings) -> tuple[Rows, list[str]]:
+    """Measure all databases and enforce their plans' limits now.
+
+    Returns:
+        What ``listed`` does, and the servers that could not be measured.
+    """
     async with operated(settings) as (fleet, store):
-        await storage_upkeep(settings, store, fleet.servers).run()
-        return await _rows(settings.catalog, store)
+        missed = await storage_upkeep(settings, store, fleet.servers).run()
+        return await _rows(settings.catalog, store), missed
 
 
 async def allowed(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.cli.terminal import err, explained, out, run, show
+from broker.cli.terminal import err, explained, out, run, say, show
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,6 +31,10 @@ def reconcile(
 
     Exits with 1 when something is left that a person has to look after.
     """
+    if force and not apply:
+        raise typer.BadParameter(
+            "says how to --apply, and is nothing without it", param_hint="--force"
+        )
     from broker.bootstrap.reconciliation import run_reconcile
     from broker.config import load_settings
     from broker.service.reconcile import Orders
@@ -122,11 +126,11 @@ def _print_reports(reports: list["ServerReport"]) -> None:
         show(table)
     for report in reports:
         skipped, found = len(report.skipped), len(report.drift)
-        out.print(
-            f"{report.server}: {report.checked} instances compared, {skipped} skipped, "
-            f"{found} findings.",
-            highlight=False,
-        )
+        if report.failure is None or report.checked or found:
+            say(
+                f"{report.server}: {report.checked} instances compared, {skipped} skipped, "
+                f"{found} findings."
+            )
         _print_left_out(report.unreadable)
         for plan_id, total in report.unknown_plans.items():
             out.print(

@@ -114,15 +114,15 @@ def servers_prepare(
         Path, typer.Option("--file", envvar="PGBROKER_SERVERS_FILE", help="A servers file.")
     ],
     superuser_dsn_file: Annotated[
-        typer.FileText, typer.Option(help="File with a superuser's connection string for it.")
+        Path, typer.Option(help="File with a superuser's connection string for it.")
     ],
 ) -> None:
     """Make a server fit for tenants, once: the broker's role, its database, closed defaults."""
-    from broker.bootstrap.servers import prepare_server
+    from broker.bootstrap.servers import prepare_server, read_dsn
     from broker.config import load_servers
 
     with explained():
-        superuser_dsn = superuser_dsn_file.read().strip()
+        superuser_dsn = read_dsn(superuser_dsn_file)
         prepared = run(prepare_server(load_servers(file), name, superuser_dsn=superuser_dsn))
     if prepared.role_existed:
         say(

@@ -2,12 +2,11 @@
 
 import json as json_format
 import os
-from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from broker.cli.terminal import explained, out, run, show
+from broker.cli.terminal import err, explained, out, run, show
 
 if TYPE_CHECKING:
     from broker.config import Settings
@@ -24,15 +23,22 @@ def storage_list(*, json: Json = False) -> None:
     """Show what every database was last seen to occupy, the fullest first."""
     from broker.bootstrap import storage
 
-    _show(storage.listed(_settings()), as_json=json)
+    _show(run(storage.listed(_settings())), as_json=json)
 
 
 @app.command("check")
 def storage_check(*, json: Json = False) -> None:
-    """Measure all databases and enforce the limits now, as the broker does every minute."""
+    """Measure all databases and enforce the limits now, as the broker does every minute.
+
+    Exits with 1 when a server could not be measured.
+    """
     from broker.bootstrap import storage
 
-    _show(storage.checked(_settings()), as_json=json)
+    rows, missed = run(storage.checked(_settings()))
+    _show(rows, as_json=json)
+    if missed:
+        err.print(f"Not measured: {', '.join(missed)}.", style="red", highlight=False)
+        raise typer.Exit(1)
 
 
 @app.command("allow")
@@ -65,10 +71,9 @@ def _settings() -> "Settings":
         return load_settings(os.environ)
 
 
-def _show(work: Coroutine[object, object, list[dict[str, Any]]], *, as_json: bool) -> None:
+def _show(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     from broker.bootstrap.storage import table_of
 
-    rows = run(work)
     if as_json:
         out.print_json(json_format.dumps(rows))
     else:

@@ -48,6 +48,9 @@ def explained() -> Iterator[None]:
             where = "PGBROKER_STATE_DSN leads to" if isinstance(exc, StateUnavailable) else "Cause"
             hint = f"{where}: {cause}"
             err.print(hint, highlight=False, markup=False, soft_wrap=True)
+            if isinstance(exc, StateUnavailable):
+                made = "Its role and database are made by hand, once: see docs/configuration.md."
+                err.print(made, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from exc
 
 

@@ -6,6 +6,7 @@ None of them repeats the value.
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 from typing import TYPE_CHECKING
@@ -58,5 +59,7 @@ def key_pair_problem(certificate: Path, key: Path) -> str | None:
             "is protected by a password."
         )
     except OSError as exc:
-        return f"{certificate} or {key} cannot be read: {(exc.strerror or 'failed').lower()}."
+        unreadable = [str(file) for file in (certificate, key) if not os.access(file, os.R_OK)]
+        which = " and ".join(unreadable) or f"{certificate} or {key}"
+        return f"{which} cannot be read: {(exc.strerror or 'failed').lower()}."
     return None

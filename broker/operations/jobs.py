@@ -55,7 +55,7 @@ class Chore:
 
     name: str
     every: str
-    run: Callable[[], Awaitable[None]]
+    run: Callable[[], Awaitable[object]]
 
 
 class _Patience(BaseRetryStrategy):
@@ -160,7 +160,8 @@ class Worker:
                     finally:
                         rescuing.cancel()
             except Exception as exc:  # noqa: BLE001 - whatever it was, the work must go on
-                log.warning("worker interrupted", reason=repr(exc))
+                # The library's own errors say nothing but that there was one.
+                log.warning("worker interrupted", reason=str(exc.__cause__ or exc).strip())
             # The library turns a cancellation into its own error when the database is down.
             if stopping.is_set():
                 return

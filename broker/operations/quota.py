@@ -57,15 +57,19 @@ class QuotaUpkeep:
     always: bool = False
     named: Collection[str] = ()
 
-    async def run(self) -> None:
-        """Measure all databases, one query for each server, and enforce what follows."""
+    async def run(self) -> list[str]:
+        """Measure all databases, one query for each server, and enforce what follows.
+
+        Returns:
+            The servers that could not be measured; why is in the log.
+        """
         limited = self.always or any(
             plan.limits.storage is not None
             for offering in self.catalog.offerings
             for plan in offering.plans
         )
         if not limited and not await self.records.anything_restricted():
-            return
+            return []
         instances = sorted(await self.records.ready(), key=lambda instance: instance.server)
         by_server: dict[str, Sequence[StoredInstance]] = dict.fromkeys(self.named, ())
         by_server |= {
@@ -77,18 +81,23 @@ class QuotaUpkeep:
             *(self._enforce(server, group) for server, group in by_server.items()),
             return_exceptions=True,
         )
-        for server, exc in zip(by_server, ended, strict=True):
-            if exc is not None:
-                log.error("storage not measured", server=server, exc_info=exc)
+        for server, measured in zip(by_server, ended, strict=True):
+            if isinstance(measured, BaseException):
+                log.error("storage not measured", server=server, exc_info=measured)
+        return [
+            server
+            for server, measured in zip(by_server, ended, strict=True)
+            if measured is not True
+        ]
 
-    async def _enforce(self, server: str, instances: Sequence[StoredInstance]) -> None:
+    async def _enforce(self, server: str, instances: Sequence[StoredInstance]) -> bool:
         now = self.clock()
         try:
             sizes = await self.servers.engine(server).sizes()
             await self.records.record(server, sizes, now)
         except BrokerError as exc:
             log.warning("storage not measured", server=server, reason=exc.description)
-            return
+            return False
         for instance in instances:
             used = sizes.get(instance.database)
             if used is None:
@@ -106,6 +115,7 @@ class QuotaUpkeep:
                     instance=instance.key.instance_id,
                     reason=exc.description,
                 )
+        return True
 
     async def _settle(self, found: StoredInstance, use: StorageUse) -> None:
         """Make one instance, and its server, what a measurement demands.

@@ -122,6 +122,23 @@ async def reconcile(reconciler: Reconciler, orders: Orders) -> list[ServerReport
     )
 
 
+async def servers_without_entry(reconciler: Reconciler) -> list[ServerReport]:
+    """Report the servers that instances are on and that nobody can look at.
+
+    Raises:
+        StateUnavailable: The state database cannot be reached.
+    """
+    return [
+        ServerReport(
+            server,
+            failure=f"It is not in the servers file, and {total} instances are on it: nobody can "
+            "use them. Put it back.",
+        )
+        for server, total in sorted((await reconciler.store.census.on_servers()).items())
+        if server not in reconciler.engines
+    ]
+
+
 class _Pass:
     """One look at one server."""
 

@@ -33,6 +33,7 @@ _COUNTS = select(
     instances.c.plan_id,
     func.count().label("total"),
 ).group_by(instances.c.platform, instances.c.service_id, instances.c.plan_id)
+_ON_SERVERS = select(instances.c.server, func.count().label("total")).group_by(instances.c.server)
 _HOLDS = select(true()).where(instances.c.database == bindparam("key_database"))
 _its_bindings = (bindings.c.platform == instances.c.platform) & (
     bindings.c.instance_id == instances.c.instance_id
@@ -85,6 +86,10 @@ class Census:
     async def counts(self) -> list[InstanceCount]:
         """Count the instances, by platform and plan."""
         return [InstanceCount(**row) for row in (await self._execute(_COUNTS)).mappings()]
+
+    async def on_servers(self) -> dict[str, int]:
+        """Count the instances on each server, by its configured name."""
+        return {row.server: row.total for row in await self._execute(_ON_SERVERS)}
 
     async def holds(self, database: str) -> bool:
         """Tell whether an instance has a database of that name, whatever its server is called."""

@@ -98,11 +98,20 @@ UNKNOWN_FATE = (
 
 BUSY = "The broker's state database is busy; nothing has been changed. Try again in a moment."
 
-_BUSY_STATES = {"40001", "40P01", "55P03", "57014"}
+NO_RIGHT = (
+    "The role of the broker's state database may not do there what it has to; nothing has been "
+    "changed. The operator of this broker has to make that role the owner of the database."
+)
+
 _ACTIVE_INDEXES = {"operations_one_per_instance", "operations_one_per_binding"}
 # What a standby answers, before its promotion or after a failover that we have not followed.
 _READ_ONLY_TRANSACTION = "25006"
-_UNDEFINED = {"42P01", "42703", "3F000"}
+_UNUSABLE = {
+    **dict.fromkeys(("40001", "40P01", "55P03", "57014"), BUSY),
+    **dict.fromkeys(("42P01", "42703", "3F000"), SCHEMA_MISSING),
+    "42501": NO_RIGHT,
+}
+"""What is said of a state database that can be reached, by SQLSTATE."""
 _UNAVAILABLE_CLASSES = {"08", "53", "57", "58"}
 # A transaction that was idle, or there, for too long: its session is gone.
 _ENDED = {"25P03", "25P04"}
@@ -133,10 +142,8 @@ def _translate(exc: BaseException | None, outage: str | None) -> BrokerError | N
         return InvalidRequest("A value of the request cannot be stored in PostgreSQL.")
     if isinstance(exc, psycopg.IntegrityError):
         return _violation(exc)
-    if state in _UNDEFINED:
-        return StateUnavailable(SCHEMA_MISSING)
-    if state in _BUSY_STATES:
-        return StateUnavailable(BUSY)
+    if state in _UNUSABLE:
+        return StateUnavailable(_UNUSABLE[state])
     if _is_outage(exc, state):
         return StateUnavailable(outage)
     return None

@@ -137,3 +137,43 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     ):
         assert wrong in said, said
     assert secret not in said
+
+
+def test_a_role_without_rights_is_told_what_it_lacks(
+    postgres: PostgresServer, tmp_path: Path
+) -> None:
+    """Whoever has not made the role of the state the owner of its database is told so, shortly."""
+    name = f"state_{secrets.token_hex(6)}"
+    with psycopg.connect(postgres.superuser_dsn(), autocommit=True) as superuser:
+        create = SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'")
+        superuser.execute(create.format(Identifier(name)))
+        try:
+            environ = environment(postgres, postgres.broker_dsn(name), tmp_path)
+            done = run_program("migrate", environ=environ)
+        finally:
+            superuser.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+    assert done.returncode == 1
+    assert "owner of the database" in done.stderr
+    assert "permission denied for database" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\xce\xff"])
+def test_a_superusers_file_without_a_connection_string(
+    newcomer: Path, tmp_path: Path, content: bytes
+) -> None:
+    """Whatever else is in it, the file is named, and nobody is connected to by default."""
+    file = tmp_path / "superuser.dsn"
+    file.write_bytes(content)
+    prepare = ("servers", "prepare", "main", "--file", str(newcomer))
+    done = run_program(*prepare, "--superuser-dsn-file", str(file))
+    assert done.returncode == 1
+    assert str(file) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_force_says_how_to_apply(postgres: PostgresServer, empty_dsn: str, tmp_path: Path) -> None:
+    """Without --apply there is nothing to force."""
+    done = run_program("reconcile", "--force", environ=environment(postgres, empty_dsn, tmp_path))
+    assert done.returncode == 2
+    assert "--apply" in done.stderr

@@ -97,12 +97,13 @@ def test_a_file_that_cannot_be_written_prevents_the_rotation(
 ) -> None:
     """Who wants the connection string in a file gets it, or nothing is changed."""
     environ = environment(own_server, state_dsn, tmp_path)
-    file = tmp_path / "missing" / "new.dsn"
-    refused = run_program(
-        "servers", "rotate-admin", "shared", "--write-dsn", str(file), environ=environ
-    )
-    assert refused.returncode == 1
-    assert "cannot be written" in refused.stderr
+    for file, said in ((tmp_path / "missing" / "new.dsn", "cannot be written"), (tmp_path, "is a")):
+        refused = run_program(
+            "servers", "rotate-admin", "shared", "--write-dsn", str(file), environ=environ
+        )
+        assert refused.returncode == 1
+        assert said in refused.stderr
+        assert "Nothing has been changed" in refused.stderr
     with psycopg.connect(state_dsn) as state:
         recorded = state.execute("SELECT count(*) FROM pgbroker.server_passwords").fetchone()
     assert recorded == (0,)

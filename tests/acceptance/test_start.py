@@ -51,6 +51,29 @@ def test_instances_that_no_file_knows_are_named(
         assert platform.deprovision(instance).status_code == 200
 
 
+def test_a_server_that_no_file_has_is_named(with_all_plans: dict[str, str], tmp_path: Path) -> None:
+    """A server that was taken out of the file while instances are on it is told."""
+    log, servers_file = tmp_path / "broker.log", tmp_path / "servers.yaml"
+    with (
+        running_broker(with_all_plans, log) as broker,
+        Platform(broker.url, (USERNAME, PASSWORD)) as platform,
+    ):
+        instance, _, _ = platform.bound(SMALL)
+        before = servers_file.read_text("utf-8")
+        named = json.loads(before)["servers"]
+        others = [server for server in named if server["name"] != "shared"]
+        renamed = {"servers": [*others, {**named[0], "name": "renamed"}]}
+        servers_file.write_text(json.dumps(renamed), "utf-8")
+        done = run_program("reconcile", environ=with_all_plans)
+        assert done.returncode == 1
+        assert "shared: It is not in the servers file, and 1 instances are on it" in done.stderr
+        with running_broker(with_all_plans, tmp_path / "second.log") as second:
+            said = "not in the servers file"
+            asyncio.run(until(lambda: said in second.log_text(), what="a warning"))
+        servers_file.write_text(before, "utf-8")
+        assert platform.deprovision(instance).status_code == 200
+
+
 def test_servers_that_are_one_and_what_they_lack_are_named(
     with_all_plans: dict[str, str], tmp_path: Path
 ) -> None:

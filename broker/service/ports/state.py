@@ -40,6 +40,9 @@ class Census(Protocol):
     async def counts(self) -> Sequence[InstanceCount]:
         """Count the instances, by platform and plan."""
 
+    async def on_servers(self) -> Mapping[str, int]:
+        """Count the instances on each server, by its configured name."""
+
     async def holds(self, database: str) -> bool:
         """Tell whether an instance has a database of that name, whatever its server is called."""
 

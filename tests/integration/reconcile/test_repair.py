@@ -188,3 +188,19 @@ async def test_what_is_in_progress_is_not_drift(world: World) -> None:
         "SELECT datconnlimit FROM pg_database WHERE datname = %s", life.instance.database
     )
     assert limit == [(77,)]
+
+
+async def test_a_database_that_is_made_again_by_hand_is_fenced_and_opened(world: World) -> None:
+    """An operator who restores one from a dump makes it, empty; the rest is put right."""
+    life = await world.a_life()
+    name = life.instance.database
+    await world.damage("DROP DATABASE {} WITH (FORCE)", name)
+    assert kinds(await world.reconcile(APPLY)) == {(DriftKind.DATABASE_MISSING, name, False)}
+    await world.damage_as_broker("CREATE DATABASE {} TEMPLATE template0", name)
+    await world.damage("ALTER SCHEMA public OWNER TO {}", life.instance.owner, database=name)
+    assert (await world.reconcile(APPLY)).clean
+    assert kinds(await world.reconcile()) == set()
+    async with await psycopg.AsyncConnection.connect(world.dsn(life)) as application:
+        await application.execute("CREATE TABLE t AS SELECT 1 AS a")
+    acl = "SELECT datacl::text FROM pg_database WHERE datname = %s"
+    assert "{=" not in str(await world.ask(acl, name))
