@@ -51,8 +51,10 @@ TENANT_WORK_TIMEOUT = 45
 IDLE_TIMEOUT = 15
 """Seconds without a statement after which the server ends a session outside the pool.
 
-What a frozen process has open on a tenant's database is gone before its lock can be taken from
-it: ``TENANT_STATEMENT_TIMEOUT`` and this together are less than ``FROZEN_AFTER``.
+What a frozen process has open on a tenant's database ends by itself, as a rule before its lock can
+be taken from it (``FROZEN_AFTER``): ``TENANT_STATEMENT_TIMEOUT`` for each statement, and this after
+the last. A message of several statements may end later, beside the next holder: as a whole or not
+at all, and a DROP ends its session.
 """
 
 LOCK_ROUNDS = 4
