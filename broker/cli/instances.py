@@ -14,10 +14,24 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Service instances, beside what platforms do.", no_args_is_help=True)
 
+
+def _deletion(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is not the id of a deletion; those are in the first column of: "
+            "pgbroker instances deleted"
+        ) from None
+
+
 _Deletion = Annotated[
     UUID,
     typer.Argument(
-        metavar="ID", help="The id that `pgbroker instances deleted` shows.", show_default=False
+        metavar="ID",
+        help="The id that `pgbroker instances deleted` shows.",
+        show_default=False,
+        parser=_deletion,
     ),
 ]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -106,6 +120,7 @@ def purge(
             metavar="ID...",
             help="The ids that `pgbroker instances deleted` shows.",
             show_default=False,
+            parser=_deletion,
         ),
     ],
     *,

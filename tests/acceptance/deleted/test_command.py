@@ -65,6 +65,16 @@ def test_what_is_kept_is_listed(
     assert "retained" in line
 
 
+@pytest.mark.parametrize("verb", ["undelete", "purge"])
+def test_an_id_of_an_instance_is_not_one_of_a_deletion(
+    command: Callable[..., CompletedProcess[str]], verb: str
+) -> None:
+    """Whoever names the instance is told where the right id is."""
+    done = command(verb, "my-instance")
+    assert done.returncode == 2
+    assert "pgbroker instances deleted" in " ".join(done.stderr.replace("│", " ").split())
+
+
 def test_what_is_gone_is_not_put_back(
     kubernetes: Platform,
     server: Server,
