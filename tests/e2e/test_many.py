@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 COUNT = 50
 NAMES = [f"db-{number:02}" for number in range(COUNT)]
 
+PART = {"serviceinstance": "/service_instances/", "servicebinding": "/service_bindings/"}
+"""What the path of a request that makes one has before the id."""
+
 PATIENCE = 240
 """Seconds for each wave; Service Catalog allows itself five requests a second."""
 
@@ -40,7 +43,7 @@ def test_fifty_at_once(
             *("wait", kind, "--all", "--for=condition=Ready", f"--timeout={PATIENCE}s")
         )
         took = time.monotonic() - began
-        ours = milliseconds("PUT", broker.log_lines()[logged:])
+        ours = milliseconds("PUT", PART[kind], broker.log_lines()[logged:])
         assert len(ours) == COUNT
         report(f"{COUNT} of {kind}: ready after {took:.1f} s; {share(ours)}")
     secrets = [namespace.secret(name) for name in NAMES]
@@ -52,16 +55,30 @@ def test_fifty_at_once(
     for kind in reversed(waves):
         namespace.kubectl("delete", kind, "--all", f"--timeout={PATIENCE}s")
     took = time.monotonic() - began
-    ours = milliseconds("DELETE", broker.log_lines()[logged:])
+    ours = milliseconds("DELETE", "/v2/", broker.log_lines()[logged:])
     assert len(ours) == 2 * COUNT
     report(f"{COUNT} of each: deleted after {took:.1f} s; {share(ours)}")
     assert databases(broker.postgres) == before
 
 
-def milliseconds(method: str, lines: list[str]) -> list[float]:
-    """Return what each request of a method took, from the lines of the broker's log."""
-    entries = [json.loads(line) for line in lines]
-    return [entry["milliseconds"] for entry in entries if entry.get("method") == method]
+def milliseconds(method: str, part: str, lines: list[str]) -> list[float]:
+    """Return what each request of a method took, from the lines of the broker's log.
+
+    Service Catalog goes by a copy of its objects that may be stale, and then sends a request again:
+    what is asked for again has been done, and its first request counts.
+
+    Args:
+        method: Of the requests.
+        part: What their path has in it.
+        lines: Of the log.
+    """
+    took: dict[str, float] = {}
+    for entry in map(json.loads, lines):
+        if entry.get("method") == method and part in entry["path"]:
+            gone = {200, 410} if method == "DELETE" else {200}
+            assert entry["path"] not in took or entry["status"] in gone, entry
+            took.setdefault(entry["path"], entry["milliseconds"])
+    return [*took.values()]
 
 
 def share(ours: list[float]) -> str:
