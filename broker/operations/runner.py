@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -18,6 +16,7 @@ from broker.domain.operation import Operation, OperationState, Work
 from broker.operations.lease import LeaseLost, kept, pauses
 from broker.operations.outcomes import explain, must_withdraw, record_failure, record_success
 from broker.operations.steps import Step, steps_of, withdraw
+from broker.operations.telling import Telling
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
     from broker.service.ports import DatabaseSession, Servers, Store, Tags
 
 log = structlog.get_logger()
-
-TELL_EVERY = 60.0
-"""Seconds between two log lines that an operation is held up; there may be many operations."""
 
 
 class OperationRunner:
@@ -267,7 +263,7 @@ class OperationRunner:
 
         engine = self._servers.engine(work.instance.server)
         began = time.monotonic()
-        telling = _Telling(work)
+        telling = Telling(work)
         limit = self._retry_for if held_up is None else self._go_on_for
         for attempt, pause in enumerate(pauses(limit)):
             lease.check()
@@ -307,38 +303,6 @@ class OperationRunner:
             await state.instance(work.instance.key)
             if await state.finish_operation(work.operation.failed(reason)):
                 await record_failure(state, work, withdrawn=withdrawn)
-
-
-@dataclass(slots=True)
-class _Telling:
-    """Tells the log that an operation is held up, now and then.
-
-    Attributes:
-        work: The operation.
-        last: How many seconds it had waited when that was last told.
-    """
-
-    work: Work
-    last: float = -math.inf
-
-    def tell(self, attempts: int, waited: float, reason: errors.BrokerError) -> None:
-        """Tell it if it was not told a short while ago.
-
-        Args:
-            attempts: How often it was tried.
-            waited: Seconds since the first time.
-            reason: Why it did not succeed.
-        """
-        if waited - self.last < TELL_EVERY:
-            return
-        self.last = waited
-        log.info(
-            "operation will be tried again",
-            **self.work.operation.log_fields,
-            server=self.work.instance.server,
-            attempts=attempts,
-            reason=reason.description,
-        )
 
 
 def _recorded_failure(operation: Operation) -> errors.BrokerError:

@@ -54,6 +54,13 @@ def tag_keys(postgres: PostgresServer, state_dsn: str) -> set[str]:
     return {comment.split(":")[2] for (comment,) in comments}
 
 
+def interrupted_rotation(environ: Environ, state_dsn: str) -> None:
+    """Leave what a crash between the server's commit and the state's leaves."""
+    assert run_program("keys", "rotate", environ=environ).returncode == 0
+    with psycopg.connect(state_dsn, autocommit=True) as state:
+        state.execute("UPDATE pgbroker.instances SET tag_key_id = 'old'")
+
+
 def test_a_key_is_retired(
     with_all_plans: Environ, postgres: PostgresServer, state_dsn: str, tmp_path: Path
 ) -> None:
@@ -107,10 +114,7 @@ def test_an_interrupted_rotation_goes_on(
         Platform(broker.url, (USERNAME, PASSWORD)) as platform,
     ):
         instance, binding, _ = platform.bound()
-    assert run_program("keys", "rotate", environ=both).returncode == 0
-    with psycopg.connect(state_dsn, autocommit=True) as state:
-        # As a crash between the server's commit and the state's leaves it.
-        state.execute("UPDATE pgbroker.instances SET tag_key_id = 'old'")
+    interrupted_rotation(both, state_dsn)
     assert run_program("keys", "rotate", environ=both).returncode == 0
     assert "old" in used(both)
     assert used(both)["old"]["removable"]
@@ -160,10 +164,7 @@ def test_a_deletion_that_failed_between_two_runs(
         Platform(broker.url, (USERNAME, PASSWORD)) as platform,
     ):
         instance, _, _ = platform.bound()
-    assert run_program("keys", "rotate", environ=both).returncode == 0
-    with psycopg.connect(state_dsn, autocommit=True) as state:
-        # As a crash between the server's commit and the state's leaves it.
-        state.execute("UPDATE pgbroker.instances SET tag_key_id = 'old'")
+    interrupted_rotation(both, state_dsn)
     with (
         running_broker(both, tmp_path / "broker.log") as broker,
         Platform(broker.url, (USERNAME, PASSWORD)) as platform,
