@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from psycopg import errors
 
-from tests.support.catalog import SERVICE
+from tests.support.catalog import LIMITED, ROOMY, TIGHT
 from tests.support.platform import Platform, new_id, rows
 from tests.support.process import PASSWORD, USERNAME, run_program
 
@@ -17,25 +17,6 @@ if TYPE_CHECKING:
 
     from tests.support.process import BrokerProcess
 
-TIGHT, ROOMY = "5e1f2001-tight", "5e1f2002-roomy"
-CATALOG = f"""\
-offerings:
-  - id: {SERVICE}
-    name: postgres
-    description: Databases with limits.
-    plans:
-      - id: {TIGHT}
-        name: tight
-        description: Soon full.
-        update_to: [roomy]
-        limits: {{connections: 5, storage: 16MiB}}
-        extensions: {{allowed: [citext]}}
-      - id: {ROOMY}
-        name: roomy
-        description: With room.
-        limits: {{connections: 5, storage: 100MiB}}
-        extensions: {{allowed: [citext]}}
-"""
 FILL = "INSERT INTO t SELECT generate_series(1, 400000)"
 ONE_MORE = "INSERT INTO t VALUES (0)"
 
@@ -44,7 +25,7 @@ ONE_MORE = "INSERT INTO t VALUES (0)"
 def broker_environment(broker_environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
     """Return the environment of a broker with a plan that is soon full."""
     catalog_file = tmp_path / "catalog.yaml"
-    catalog_file.write_text(CATALOG, "utf-8")
+    catalog_file.write_text(LIMITED, "utf-8")
     return broker_environment | {"PGBROKER_CATALOG_FILE": str(catalog_file)}
 
 

@@ -90,6 +90,27 @@ offerings:
         extensions: {{allowed: [hstore]}}
 """
 
+TIGHT, ROOMY = "5e1f2001-tight", "5e1f2002-roomy"
+LIMITED = f"""\
+offerings:
+  - id: {SERVICE}
+    name: postgres
+    description: Databases with limits.
+    plans:
+      - id: {TIGHT}
+        name: tight
+        description: Soon full.
+        update_to: [roomy]
+        limits: {{connections: 5, storage: 16MiB}}
+        extensions: {{allowed: [citext]}}
+      - id: {ROOMY}
+        name: roomy
+        description: With room.
+        limits: {{connections: 5, storage: 100MiB}}
+        extensions: {{allowed: [citext]}}
+"""
+"""Plans with limits: a database is soon full, and a larger plan is there."""
+
 
 def with_warm(databases: int) -> str:
     """Return the catalog with so many databases of the plan ``small`` kept ready."""

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from tests.support.catalog import SERVICE
+from tests.support.catalog import LIMITED, ROOMY, SERVICE, TIGHT
 from tests.support.faults_failpoints import Action, Boundary
 from tests.support.faults_fleet import Fleet, a_fleet
 from tests.support.faults_platform import CREATED, path
@@ -26,23 +26,6 @@ if TYPE_CHECKING:
     from tests.support.faults_platform import PatientPlatform
     from tests.support.postgres import PostgresServer
 
-TIGHT, ROOMY = "5e1f2001-tight", "5e1f2002-roomy"
-CATALOG = f"""\
-offerings:
-  - id: {SERVICE}
-    name: postgres
-    description: Databases with limits.
-    plans:
-      - id: {TIGHT}
-        name: tight
-        description: Soon full.
-        update_to: [roomy]
-        limits: {{connections: 5, storage: 16MiB}}
-      - id: {ROOMY}
-        name: roomy
-        description: With room.
-        limits: {{connections: 6, storage: 100MiB}}
-"""
 FILL: LiteralString = "CREATE TABLE t AS SELECT generate_series(1, 400000) AS a"
 ONE_MORE: LiteralString = "INSERT INTO t VALUES (0)"
 
@@ -63,7 +46,7 @@ async def limited_fleet(
 ) -> AsyncIterator[Fleet]:
     """Return a fleet with a plan that is soon full."""
     catalog_file = tmp_path / "limited.yaml"
-    catalog_file.write_text(CATALOG, "utf-8")
+    catalog_file.write_text(LIMITED, "utf-8")
     fleet = a_fleet(postgres, state_dsn, tmp_path, CATALOG_FILE=str(catalog_file))
     try:
         await fleet.begin()
