@@ -47,7 +47,8 @@ async def ensure_roles(hold: Hold, spec: DatabaseSpec) -> None:
             )
     missing = [name for name in (spec.name, spec.owner) if name not in found]
     if missing:
-        await hold.change(*statements.create_groups(spec, missing, hold.facts.version))
+        created = statements.create_groups(spec, missing, hold.facts.version)
+        await hold.change(statements.NOT_DURABLE_YET, *created)
 
 
 async def ensure_database(hold: Hold, spec: DatabaseSpec) -> None:
@@ -79,6 +80,7 @@ async def initialise_database(connections: Connections, hold: Hold, spec: Databa
         return
     await statements.run(
         hold.connection,
+        statements.NOT_DURABLE_YET,
         *statements.fence(spec),
         *limits(hold, spec),
     )

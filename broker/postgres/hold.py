@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection, AsyncCursor
     from psycopg.rows import TupleRow
-    from psycopg.sql import Composed
+    from psycopg.sql import SQL, Composed
 
     from broker.postgres.facts import Facts
 
@@ -104,7 +104,7 @@ class Hold:
         row = await cursor.fetchone()
         return None if row is None else FoundDatabase(*row)
 
-    async def change(self, *statements: Composed) -> None:
+    async def change(self, *statements: SQL | Composed) -> None:
         """Run statements, each with one result, and look again, in one round trip."""
         cursor = await run(self.connection, *statements, *_questions(self.database))
         for _ in statements:

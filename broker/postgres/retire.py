@@ -113,7 +113,8 @@ async def drop_database(
     hold.changed()
     if found is not None:
         if found.connection_limit != statements.INVALID_DATABASE:
-            await statements.run(hold.connection, sql.no_connections(name or spec.name))
+            closing = sql.no_connections(name or spec.name)
+            await statements.run(hold.connection, statements.NOT_DURABLE_YET, closing)
         try:
             await hold.connection.execute(sql.drop_database(name or spec.name))
         except errors.InsufficientPrivilege as exc:

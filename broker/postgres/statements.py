@@ -51,6 +51,13 @@ SESSION_OPTIONS = (
 )
 """What every session of the broker starts with, whatever roles and databases are set to."""
 
+NOT_DURABLE_YET = SQL("SET LOCAL synchronous_commit = off")
+"""Let this transaction wait for no disk: one follows, before anybody relies on it, that does.
+
+A commit that waits for the disk, or for standbys, has what was committed before it there, too. See
+the PostgreSQL manual, "Asynchronous Commit".
+"""
+
 EXTENSIONS = SQL("""
 SELECT e.name::pg_catalog.text AS name, v.schema::pg_catalog.text AS schema,
     v.trusted OR NOT v.superuser AS installable

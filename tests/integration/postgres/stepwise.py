@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from broker.domain.database import DatabaseChange, DatabaseSpec, LoginSpec, Retention
+    from broker.domain.drift import Deviation
     from broker.service.ports import DatabaseSession
 
 
@@ -31,6 +32,16 @@ class StepwiseEngine(PostgresEngine):
     async def initialise_database(self, spec: DatabaseSpec) -> None:
         """Fence and open the database."""
         await self._alone(spec.name, lambda database: database.initialise_database(spec))
+
+    async def deviations(self, spec: DatabaseSpec) -> list[Deviation]:
+        """Compare the database and its group roles with what they should be."""
+        found: list[Deviation] = []
+
+        async def compare(database: DatabaseSession) -> None:
+            found.extend(await database.deviations(spec, ()))
+
+        await self._alone(spec.name, compare)
+        return found
 
     async def change_database(self, change: DatabaseChange) -> None:
         """Apply an update."""

@@ -98,6 +98,34 @@ async def test_a_stopped_server_is_unavailable_until_it_is_back(own_server: OwnS
         assert await engine.database_size(spec.name) > 0
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3])
+async def test_a_crash_takes_nothing_that_was_finished(steps: int, servers: Path) -> None:
+    """A server that dies after any step has all of a finished database, or lets it be finished."""
+    spec = database_spec()
+    login, password = login_spec(spec)
+    durable = {"synchronous_commit": "on", "wal_writer_delay": "10s"}
+    async with embedded_postgres(servers / "durable", **durable) as embedded:
+        own = await OwnServer.prepare(embedded)
+        async with own.engine() as engine:
+            provision = (engine.ensure_roles, engine.ensure_database, engine.initialise_database)
+            for step in provision[:steps]:
+                await step(spec)
+            async with await own.superuser() as session:
+                await session.execute("SET synchronous_commit = off; CREATE ROLE not_durable")
+            await embedded.stop(StopMode.KILL)
+            await embedded.start()
+            async with await own.superuser() as session:
+                lost = await session.execute("SELECT to_regrole('not_durable') IS NULL")
+                assert await lost.fetchone() == (True,)
+            if steps < len(provision):
+                for step in provision:
+                    await step(spec)
+            assert await engine.deviations(spec) == []
+            await engine.ensure_login(login)
+            async with await psycopg.AsyncConnection.connect(own.login_dsn(login, password)) as use:
+                await use.execute("CREATE TABLE t (a int)")
+
+
 async def test_opening_does_not_need_the_server(own_server: OwnServer) -> None:
     """A broker starts while a server is down, and uses it once it is there."""
     await own_server.embedded.stop()
