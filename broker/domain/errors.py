@@ -21,6 +21,7 @@ The docstring of a class is its default description. HTTP statuses are the API's
     │   ├── StateUnavailable        the broker's own state database
     │   ├── ServerUnavailable       a server that holds tenant databases
     │   │   └── ServerAway          it did not answer before either
+    │   ├── OutcomeUnknown          it went away while a change was being made
     │   └── PoolExhausted           no server of the pool has room
     └── PermanentFailure            it will not succeed without somebody's help
 """
@@ -137,6 +138,10 @@ class ServerAway(ServerUnavailable):
 
     Nothing was done, and nobody waited.
     """
+
+
+class OutcomeUnknown(TemporaryFailure):
+    """The change may have been made; it is looked after once its PostgreSQL server is back."""
 
 
 class PoolExhausted(TemporaryFailure):

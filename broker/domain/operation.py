@@ -182,9 +182,11 @@ class Work:
         bindings: The binding of a bind or unbind; all of the instance's for an update or
             deprovision; none for a provision.
         deleted: The retained data that a provision restores from, or that a deprovision keeps.
+        resumed: Another process was at work on it before, nobody knows how far.
     """
 
     operation: Operation
     instance: Instance
     bindings: tuple[Binding, ...] = ()
     deleted: DeletedInstance | None = None
+    resumed: bool = False

@@ -12,7 +12,7 @@ import structlog
 
 from broker.domain import errors
 from broker.domain.instance import BindingKey
-from broker.domain.operation import Operation, OperationState, Work
+from broker.domain.operation import Operation, OperationKind, OperationState, Work
 from broker.operations.lease import LeaseLost, kept, pauses
 from broker.operations.outcomes import explain, must_withdraw, record_failure, record_success
 from broker.operations.steps import Step, steps_of, withdraw
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from broker.domain.catalog import Catalog
     from broker.operations.lease import Lease
-    from broker.service.ports import DatabaseSession, Servers, Store, Tags
+    from broker.service.ports import DatabaseSession, Engine, Servers, Store, Tags
 
 log = structlog.get_logger()
 
@@ -177,6 +177,9 @@ class OperationRunner:
             except LeaseLost:
                 log.warning("operation lost: another process has it, or it was halted", **context)
                 raise
+            except errors.OutcomeUnknown as reason:
+                log.warning("operation left to its job", **context, reason=reason.description)
+                raise
             except errors.BrokerError as reason:
                 log.warning("operation failed", **context, reason=reason.description)
                 await self._fail(work, explain(work, reason), lease)
@@ -220,11 +223,12 @@ class OperationRunner:
                 raise errors.Gone
             if operation.binding_id is None:
                 bindings = tuple(await state.bindings(key))
-                return Work(operation, instance, bindings, await state.deleted.attached(key))
+                deleted = await state.deleted.attached(key)
+                return Work(operation, instance, bindings, deleted, resumed=True)
             binding = await state.binding(BindingKey(key, operation.binding_id))
             if binding is None:
                 raise errors.Gone
-            return Work(operation, instance, (binding,))
+            return Work(operation, instance, (binding,), resumed=True)
 
     async def _run_steps(
         self,
@@ -247,13 +251,45 @@ class OperationRunner:
         Raises:
             LeaseLost: The operation is not ours any more. If it was not when the lock was granted,
                 nothing has been changed.
+            OutcomeUnknown: It is an update, and may have been carried out: neither success nor
+                failure is true before the server has been asked. It stays in progress.
         """
+        engine = self._servers.engine(work.instance.server)
+        began = time.monotonic()
+        telling = Telling(work)
+        limit = self._retry_for if held_up is None else self._go_on_for
+        unknown = work.resumed and work.operation.kind is OperationKind.UPDATE
+        for attempt, pause in enumerate(pauses(limit)):
+            lease.check()
+            try:
+                return await self._attempt(engine, work, steps, lease)
+            except errors.TemporaryFailure as exc:
+                # A server that was away before is waited for by nobody; one that has just gone may
+                # be restarting.
+                hopeless = attempt == 0 and isinstance(exc, errors.ServerAway)
+                unknown = unknown or isinstance(exc, errors.OutcomeUnknown)
+                reason = _undecided(exc) if unknown else exc
+                waited = time.monotonic() - began
+                if unknown or hopeless or waited > self._retry_for.total_seconds():
+                    with suppress(errors.BrokerError):
+                        await self._store.describe(work.operation, reason.description)
+                    if held_up is not None:
+                        held_up.set()
+                if pause is None or (hopeless and held_up is None):
+                    raise reason from exc.__cause__
+                telling.tell(attempt + 1, waited, reason)
+                await asyncio.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _attempt(
+        self, engine: Engine, work: Work, steps: tuple[Step, ...], lease: Lease
+    ) -> object:
+        """Run steps under the lock of the database; return what the last one did."""
+        last: object = None
 
         async def confirm() -> None:
             if not await self._store.holds_lease(work.operation):
                 raise LeaseLost
-
-        last: object = None
 
         async def run(database: DatabaseSession) -> None:
             nonlocal last
@@ -261,31 +297,8 @@ class OperationRunner:
                 lease.check()
                 last = await step.run(database)
 
-        engine = self._servers.engine(work.instance.server)
-        began = time.monotonic()
-        telling = Telling(work)
-        limit = self._retry_for if held_up is None else self._go_on_for
-        for attempt, pause in enumerate(pauses(limit)):
-            lease.check()
-            try:
-                await engine.exclusively(work.instance.database, run, confirm=confirm)
-            except errors.TemporaryFailure as exc:
-                # A server that was away before is waited for by nobody; one that has just gone may
-                # be restarting.
-                hopeless = attempt == 0 and isinstance(exc, errors.ServerAway)
-                if pause is None or (hopeless and held_up is None):
-                    raise
-                waited = time.monotonic() - began
-                late = hopeless or waited > self._retry_for.total_seconds()
-                if held_up is not None and late:
-                    held_up.set()
-                    with suppress(errors.BrokerError):
-                        await self._store.describe(work.operation, exc.description)
-                telling.tell(attempt + 1, waited, exc)
-                await asyncio.sleep(pause)
-            else:
-                return last
-        raise AssertionError("the last attempt returns or raises")
+        await engine.exclusively(work.instance.database, run, confirm=confirm)
+        return last
 
     async def _fail(self, work: Work, reason: errors.BrokerError, lease: Lease) -> None:
         """Record a failure, having taken back what a refused provision has made so far."""
@@ -303,6 +316,13 @@ class OperationRunner:
             await state.instance(work.instance.key)
             if await state.finish_operation(work.operation.failed(reason)):
                 await record_failure(state, work, withdrawn=withdrawn)
+
+
+def _undecided(reason: errors.TemporaryFailure) -> errors.OutcomeUnknown:
+    """Return the error that says that an update may have been carried out all the same."""
+    return errors.OutcomeUnknown(
+        f"{reason.description} The change may have been made; this goes on by itself."
+    )
 
 
 def _recorded_failure(operation: Operation) -> errors.BrokerError:

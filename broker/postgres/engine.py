@@ -13,7 +13,7 @@ import psycopg
 import structlog
 from psycopg.rows import class_row
 
-from broker.domain.errors import TemporaryFailure
+from broker.domain.errors import OutcomeUnknown, TemporaryFailure
 from broker.domain.inventory import Traits
 from broker.domain.placement import Vitals
 from broker.postgres import databases, quota, server_statements, sessions
@@ -97,6 +97,9 @@ class PostgresEngine:
             work: What to do: looks before it acts.
             confirm: Awaited each time the lock has been granted, and before anything is done. What
                 it raises is raised, and nothing has been changed.
+
+        Raises:
+            OutcomeUnknown: The server went away while a change was being committed.
         """
         activity = Activity("start to work on a database")
 
@@ -105,7 +108,12 @@ class PostgresEngine:
                 await confirm()
                 await work(ExclusiveSession(self._connections, hold, activity))
 
-        await self._repeated(activity, held)
+        try:
+            await self._repeated(activity, held)
+        except TemporaryFailure as exc:
+            if activity.unknown:
+                raise OutcomeUnknown(exc.description) from exc
+            raise
 
     async def database_size(self, database: str) -> int:
         """Return the bytes the database occupies."""
@@ -181,12 +189,14 @@ class PostgresEngine:
             try:
                 return await work()
             except TimeoutError as exc:
+                activity.unknown = activity.decisive
                 raise TemporaryFailure(
                     f"The PostgreSQL server {self._name!r} took too long to {activity.doing}. "
                     "Try again."
                 ) from exc
             except psycopg.Error as exc:
                 lost = is_lost(exc)
+                activity.unknown = activity.unknown or (lost and activity.decisive)
                 if attempt + 1 == ATTEMPTS or not (lost or isinstance(exc, REPEATABLE)):
                     # The statement stays out of the log: it may carry a verifier.
                     log.warning(

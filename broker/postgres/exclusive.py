@@ -34,9 +34,13 @@ class Activity:
 
     Attributes:
         doing: Completes "could not ...".
+        decisive: It is all or nothing, and whether it was done has to be known.
+        unknown: The connection was lost while that was being decided.
     """
 
     doing: str
+    decisive: bool = False
+    unknown: bool = False
 
 
 class ExclusiveSession:
@@ -95,7 +99,7 @@ class ExclusiveSession:
         Raises:
             UpdateRefused: PostgreSQL will not do it; the description says why.
         """
-        self._activity.doing = "change a database"
+        self._activity.doing, self._activity.decisive = "change a database", True
         try:
             await databases.change_database(self._connections, self._hold, change)
         except Unprocessable as exc:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from broker.domain.errors import BrokerError, ServerAway, ServerUnavailable
+from broker.domain.errors import BrokerError, OutcomeUnknown, ServerAway, ServerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -134,7 +134,7 @@ class WatchedEngine:
                 )
         try:
             yield
-        except ServerUnavailable as exc:
+        except (ServerUnavailable, OutcomeUnknown) as exc:
             self._note(reachable=False, reason=exc)
             raise
 

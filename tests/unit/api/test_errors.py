@@ -27,6 +27,7 @@ EXPECTED: dict[type[errors.BrokerError], tuple[int, str | None]] = {
     errors.StateUnavailable: (503, None),
     errors.ServerUnavailable: (503, None),
     errors.ServerAway: (503, None),
+    errors.OutcomeUnknown: (503, None),
     errors.PoolExhausted: (503, None),
     errors.PermanentFailure: (500, None),
 }
