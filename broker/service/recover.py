@@ -1,33 +1,38 @@
 """Recover: rebuild instances and bindings from what the servers say, after the state was lost.
 
-Belongs here: what is believed, and what status it gets. Nothing on a server is changed; what was
-closed by quarantine is opened by the next reconciliation, for it is known then.
+Belongs here: what is believed, and adding it. Nothing on a server is changed; what was closed by
+quarantine is opened by the next reconciliation, for it is known then.
 
 What is in the state already is left as it is, so that recovering again, or into an old backup of
-the state, adds what is missing.
+the state, adds what is missing. Each database is looked at once more under its lock before anything
+is added: a replica that runs may have deleted it meanwhile, and takes its record away last.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from broker.domain.errors import BrokerError
-from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey, Status
-from broker.domain.inventory import is_quarantined
+from broker.domain.errors import BrokerError, StateUnavailable
+from broker.domain.instance import Binding, BindingKey, InstanceKey, Status
 from broker.domain.names import owner_name, retained_name
 from broker.domain.storage import StorageState
-from broker.domain.warm import is_warm
+from broker.service.recoverable import (
+    RecoverableInstance,
+    kept_databases,
+    recoverable_instances,
+    unreadable_keys,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from broker.domain.deleted import DeletedInstance, DeletedKey
-    from broker.domain.inventory import Inventory, ListedRole
-    from broker.service.ports import Engine, StateTransaction, Store, Tags
+    from broker.service.ports import DatabaseSession, Engine, StateTransaction, Store, Tags
 
 
 class Outcome(StrEnum):
@@ -89,25 +94,6 @@ class RecoveryReport:
         return not self.failures and not any(one.outcome in left for one in self.found)
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """An instance that a server says it has.
-
-    Attributes:
-        server: That server.
-        key: The instance.
-        database: The database's name.
-        instance: What its record says; ``None`` without one.
-        bindings: Its bindings, or the key and login of one without a record.
-    """
-
-    server: str
-    key: InstanceKey
-    database: str
-    instance: Instance | None
-    bindings: tuple[Binding | tuple[BindingKey, str], ...]
-
-
 async def recover(store: Store, engines: Mapping[str, Engine], tags: Tags) -> RecoveryReport:
     """Add to the state what the servers have and it does not.
 
@@ -123,7 +109,7 @@ async def recover(store: Store, engines: Mapping[str, Engine], tags: Tags) -> Re
     results = await asyncio.gather(
         *(engine.inventory() for engine in engines.values()), return_exceptions=True
     )
-    candidates: dict[InstanceKey, list[_Candidate]] = {}
+    candidates: dict[InstanceKey, list[RecoverableInstance]] = {}
     kept: dict[DeletedKey, tuple[str, DeletedInstance]] = {}
     for server, result in zip(engines, results, strict=True):
         match result:
@@ -132,88 +118,40 @@ async def recover(store: Store, engines: Mapping[str, Engine], tags: Tags) -> Re
             case BaseException():
                 raise result
             case inventory:
-                report.unreadable.update(_unreadable(inventory, tags))
-                for candidate in _candidates(server, inventory, tags):
+                report.unreadable.update(unreadable_keys(inventory, tags))
+                for candidate in recoverable_instances(server, inventory, tags):
                     candidates.setdefault(candidate.key, []).append(candidate)
-                for deleted in _deleted(inventory, tags):
+                for deleted in kept_databases(inventory, tags):
                     if deleted.key not in kept or deleted.instance.server == server:
                         kept[deleted.key] = server, deleted
     for claims in candidates.values():
         for candidate in _believed(claims, report):
-            await _add(store, candidate, report)
+            with _noting_failure(candidate.server, report):
+                await _add(store, engines[candidate.server], tags, candidate, report)
     for server, deleted in kept.values():
-        await _add_deleted(store, server, deleted, report)
+        with _noting_failure(server, report):
+            await _add_deleted(store, engines[server], tags, deleted, report, server=server)
     return report
 
 
-def _unreadable(inventory: Inventory, tags: Tags) -> Counter[str]:
-    comments = [role.comment for role in inventory.roles.values()]
-    missing = (tags.missing_key(comment) for comment in comments)
-    return Counter(key_id for key_id in missing if key_id is not None)
+@contextmanager
+def _noting_failure(server: str, report: RecoveryReport) -> Iterator[None]:
+    """Note that a server went away meanwhile, and go on; without the state nothing goes on."""
+    try:
+        yield
+    except StateUnavailable:
+        raise
+    except BrokerError as exc:
+        report.failures[server] = exc.description
 
 
-def _candidates(server: str, inventory: Inventory, tags: Tags) -> list[_Candidate]:
-    """Return the instances a server says it has: each has an owner role."""
-    logins: dict[InstanceKey, list[tuple[BindingKey, ListedRole]]] = {}
-    owners: list[tuple[InstanceKey, ListedRole]] = []
-    suffix = owner_name("")
-    for role in inventory.roles.values():
-        match tags.open(role.comment):
-            case BindingKey() as key:
-                logins.setdefault(key.instance, []).append((key, role))
-            case InstanceKey() as owned if role.name.endswith(suffix) and not is_warm(owned):
-                owners.append((owned, role))
-            case _:
-                pass
-    found = []
-    for instance_key, owner in owners:
-        name = owner.name.removesuffix(suffix)
-        instance = tags.recover_instance(owner.comment, database=name)
-        if instance is not None:
-            instance = replace(instance, status=_status(inventory, name))
-        groups = {name, owner.name}
-        bindings = tuple(
-            _binding(tags, binding_key, role)
-            for binding_key, role in logins.get(instance_key, ())
-            if groups & {*role.groups}
-        )
-        found.append(_Candidate(server, instance_key, name, instance, bindings))
-    return found
+async def _confirmed() -> None:
+    """Confirm that something may be looked at: anybody may."""
 
 
-def _deleted(inventory: Inventory, tags: Tags) -> list[DeletedInstance]:
-    """Return the deleted instances whose data a server says it keeps."""
-    suffix = owner_name("")
-    owners = [role for role in inventory.roles.values() if role.name.endswith(suffix)]
-    found = (
-        tags.recover_deleted(role.comment, database=role.name.removesuffix(suffix))
-        for role in owners
-    )
-    return [deleted for deleted in found if deleted is not None]
-
-
-def _status(inventory: Inventory, name: str) -> Status:
-    """Say what a database is good for.
-
-    One that is missing or closed was being made or deleted. As ``DELETING``, its platform can do
-    nothing but delete it: it must not be created again, empty, by a request to provision.
-    """
-    database = inventory.databases.get(name)
-    if database is None or database.half_dropped:
-        return Status.DELETING
-    usable = database.connectable or is_quarantined(database.comment)
-    return Status.READY if usable else Status.DELETING
-
-
-def _binding(tags: Tags, key: BindingKey, role: ListedRole) -> Binding | tuple[BindingKey, str]:
-    binding = tags.recover_binding(role.comment, login=role.name)
-    if binding is None:
-        return key, role.name
-    usable = role.can_login or is_quarantined(role.comment)
-    return replace(binding, status=Status.READY if usable else Status.DELETING)
-
-
-def _believed(claims: list[_Candidate], report: RecoveryReport) -> list[_Candidate]:
+def _believed(
+    claims: list[RecoverableInstance], report: RecoveryReport
+) -> list[RecoverableInstance]:
     """Choose between several databases that say they are the same instance.
 
     One PostgreSQL server may be configured under two names; the record has the right one.
@@ -222,38 +160,74 @@ def _believed(claims: list[_Candidate], report: RecoveryReport) -> list[_Candida
     if len(databases) == 1:
         named = [c for c in claims if c.instance is not None and c.instance.server == c.server]
         return (named or claims)[:1]
-    for claim in claims:
-        _note(report, claim, Outcome.CONFLICT)
+    report.found.extend(_recovery(claim, Outcome.CONFLICT) for claim in claims)
     return []
 
 
-async def _add(store: Store, candidate: _Candidate, report: RecoveryReport) -> None:
+async def _add(
+    store: Store, engine: Engine, tags: Tags, listed: RecoverableInstance, report: RecoveryReport
+) -> None:
     """Add an instance with its bindings, in one transaction, as far as they are not there."""
+    found: list[Recovery] = []
+
+    async def add(database: DatabaseSession) -> None:
+        found.clear()
+        inventory = await database.listed(listed.roles)
+        for present in recoverable_instances(listed.server, inventory, tags):
+            if present.key == listed.key:
+                found.extend(await _added(store, present))
+
+    await engine.exclusively(listed.database, add, confirm=_confirmed)
+    report.found.extend(found)
+
+
+async def _added(store: Store, candidate: RecoverableInstance) -> list[Recovery]:
     async with store.transaction() as state:
         outcome = await _add_instance(state, candidate)
         bindings = [await _add_binding(state, binding, outcome) for binding in candidate.bindings]
-    _note(report, candidate, outcome)
-    for subject, binding_id, became in bindings:
-        _note(report, candidate, became, subject=subject, binding_id=binding_id)
+    return [
+        _recovery(candidate, outcome),
+        *(
+            _recovery(candidate, became, subject=login, binding_id=binding_id)
+            for login, binding_id, became in bindings
+        ),
+    ]
 
 
 async def _add_deleted(
-    store: Store, server: str, deleted: DeletedInstance, report: RecoveryReport
+    store: Store,
+    engine: Engine,
+    tags: Tags,
+    listed: DeletedInstance,
+    report: RecoveryReport,
+    *,
+    server: str,
 ) -> None:
-    deleted = replace(deleted, instance=replace(deleted.instance, server=server))
-    async with store.transaction() as state:
-        if await state.deleted.lock(deleted.id) is not None:
-            outcome = Outcome.PRESENT
-        elif await state.deleted.claimed(server, deleted.instance.database):
-            outcome = Outcome.CONFLICT
-        else:
-            await state.deleted.add(deleted)
-            outcome = Outcome.KEPT
-    key, name = deleted.instance.key, retained_name(deleted.instance.database)
-    report.found.append(Recovery(server, name, key.platform, key.instance_id, outcome))
+    former, name = listed.instance, retained_name(listed.instance.database)
+    deleted = replace(listed, instance=replace(former, server=server))
+    found: list[Recovery] = []
+
+    async def add(database: DatabaseSession) -> None:
+        found.clear()
+        inventory = await database.listed([owner_name(former.database)], database=name)
+        if listed.key not in {present.key for present in kept_databases(inventory, tags)}:
+            return
+        async with store.transaction() as state:
+            if await state.deleted.lock(deleted.id) is not None:
+                outcome = Outcome.PRESENT
+            elif await state.deleted.claimed(server, former.database):
+                outcome = Outcome.CONFLICT
+            else:
+                await state.deleted.add(deleted)
+                outcome = Outcome.KEPT
+        key = former.key
+        found.append(Recovery(server, name, key.platform, key.instance_id, outcome))
+
+    await engine.exclusively(former.database, add, confirm=_confirmed)
+    report.found.extend(found)
 
 
-async def _add_instance(state: StateTransaction, candidate: _Candidate) -> Outcome:
+async def _add_instance(state: StateTransaction, candidate: RecoverableInstance) -> Outcome:
     stored = await state.instance(candidate.key)
     if stored is None:
         if candidate.instance is None:
@@ -294,22 +268,19 @@ def _recovered(status: Status) -> Outcome:
     return Outcome.RECOVERED if status is Status.READY else Outcome.UNFINISHED
 
 
-def _note(
-    report: RecoveryReport,
-    candidate: _Candidate,
+def _recovery(
+    candidate: RecoverableInstance,
     outcome: Outcome,
     *,
     subject: str | None = None,
     binding_id: str | None = None,
-) -> None:
+) -> Recovery:
     key = candidate.key
-    report.found.append(
-        Recovery(
-            candidate.server,
-            subject or candidate.database,
-            key.platform,
-            key.instance_id,
-            outcome,
-            binding_id,
-        )
+    return Recovery(
+        candidate.server,
+        subject or candidate.database,
+        key.platform,
+        key.instance_id,
+        outcome,
+        binding_id,
     )

@@ -126,6 +126,23 @@ async def test_what_was_kept_is_recovered_as_that(world: World, kept: DeletedIns
     assert kinds(await world.reconcile(APPLY)) == set()
 
 
+async def test_what_was_purged_since_the_look_is_not_recovered(
+    world: World, kept: DeletedInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a replica that runs: it drops the database first, and then forgets it."""
+    replica = world.replica
+    await world.list_now(monkeypatch)
+    retention = retention_of(kept, None, replica.tags)
+    await replica.engine.exclusively(
+        kept.instance.database, partial(_purge, retention=retention), confirm=confirmed
+    )
+    async with replica.store.transaction() as state:
+        await state.deleted.remove(kept.id)
+    report = await recover(replica.store, {"alpha": replica.engine}, replica.tags)
+    assert retained_name(kept.instance.database) not in {one.subject for one in report.found}
+    assert await replica.store.deleted.find(kept.id) is None
+
+
 async def test_an_old_backup_has_the_instance_still(world: World, kept: DeletedInstance) -> None:
     """A state that knows nothing of its deletion gets no second record of the same database."""
     replica = world.replica

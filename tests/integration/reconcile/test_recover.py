@@ -92,6 +92,22 @@ async def test_recovering_again_changes_nothing(world: World) -> None:
     assert await _stored(world, kept) == before
 
 
+async def test_what_was_deleted_since_the_look_does_not_come_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a replica that runs: whoever deletes takes the record away last."""
+    unbound, deleted = await world.a_life(), await world.a_life()
+    await world.list_now(monkeypatch)
+    await world.replica.carry_out(OperationKind.UNBIND, unbound)
+    for kind in (OperationKind.UNBIND, OperationKind.DEPROVISION):
+        await world.replica.carry_out(kind, deleted)
+    report = await _recover(world)
+    assert _outcomes(report) == {unbound.instance.database: Outcome.PRESENT}
+    assert (await _stored(world, unbound))[1] is None
+    assert await _stored(world, deleted) == (None, None)
+    assert kinds(await world.reconcile()) == set()
+
+
 @pytest.mark.parametrize(
     "statement",
     ["DROP DATABASE {} WITH (FORCE)", "ALTER DATABASE {} ALLOW_CONNECTIONS false"],
