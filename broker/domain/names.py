@@ -36,6 +36,11 @@ def retained_name(database: str) -> str:
     return f"{database}_deleted"
 
 
+def former_name(database: str) -> str:
+    """Return the name a kept database had: its group roles have it still, and its lock."""
+    return database.removesuffix(retained_name(""))
+
+
 def is_database_name(name: str) -> bool:
     """Tell whether a database's name is one that the broker gives, also to what it keeps."""
     return _DATABASE.fullmatch(name) is not None

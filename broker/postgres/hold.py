@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from broker.domain.names import owner_name
+from broker.domain.names import former_name, owner_name
 from broker.postgres import look_statements as sql
 from broker.postgres.statements import run
 
@@ -96,6 +96,15 @@ class Hold:
         if self._found is None:
             self._found = await _answers(await run(self.connection, *_questions(self.database)))
         return self._found
+
+    async def lock_too(self, database: str) -> None:
+        """Keep the broker's other sessions away from another database as well, and as long.
+
+        Raises:
+            psycopg.errors.LockNotAvailable: Another session is at work there.
+            psycopg.errors.DeadlockDetected: It waits for the database that we have locked.
+        """
+        await run(self.connection, sql.lock(former_name(database)))
 
     async def look_at(self, database: str) -> FoundDatabase | None:
         """Return what the catalogs say of the database under another name than it is locked by."""

@@ -141,6 +141,8 @@ async def _retire(
         except errors.DependentObjectsStillExist:
             cursor = await statements.run(hold.connection, sql.DEPENDENT_DATABASES(list(oids)))
             for (database,) in await cursor.fetchall():
+                if database != hold.database:
+                    await hold.lock_too(database)
                 await clean(connections, hold, database, roles, oids)
         else:
             return

@@ -11,7 +11,7 @@ from broker.domain.deleted import DeletedKey
 from broker.domain.drift import Deviation, DriftKind
 from broker.domain.instance import BindingKey
 from broker.domain.inventory import is_quarantined
-from broker.domain.names import owner_name, retained_name
+from broker.domain.names import former_name, owner_name, retained_name
 from broker.domain.warm import is_warm
 from broker.service.reconcile_database import InProgress
 from broker.service.specs import NO_LIMITS
@@ -62,7 +62,7 @@ class Suspect:
     @property
     def lock(self) -> str:
         """The name whose lock it is worked on under: a kept database has that of its instance."""
-        return _instance_name(self.name) if isinstance(self.whose, DeletedKey) else self.name
+        return former_name(self.name) if isinstance(self.whose, DeletedKey) else self.name
 
     @property
     def key(self) -> InstanceKey:
@@ -183,7 +183,7 @@ async def _is_known(name: str, whose: InstanceKey | DeletedKey, store: Store) ->
     if isinstance(whose, DeletedKey):
         kept = await store.deleted.find(whose.id) is not None
         # Or it has been restored in the meantime.
-        return kept or await store.census.holds(_instance_name(name))
+        return kept or await store.census.holds(former_name(name))
     # In this order: a database of the warm stock goes over to an instance in one transaction.
     if is_warm(whose) and any(warm.database == name for warm in await store.warm.listed()):
         return True
@@ -212,7 +212,7 @@ def _comment_of(name: str, inventory: Inventory) -> str | None:
     database = inventory.databases.get(name)
     if database is not None and database.comment is not None:
         return database.comment
-    group = _instance_name(name)
+    group = former_name(name)
     for role in (owner_name(group), group):
         if role in inventory.roles:
             return inventory.roles[role].comment
@@ -222,11 +222,6 @@ def _comment_of(name: str, inventory: Inventory) -> str | None:
 def _tag_of(comment: str) -> str:
     """Return the first word of a comment: what follows it may change."""
     return comment.split(" ", 1)[0]
-
-
-def _instance_name(name: str) -> str:
-    """Return the name that a kept database had, and that its group roles still have."""
-    return name.removesuffix(retained_name(""))
 
 
 def _comments(inventory: Inventory) -> list[str]:

@@ -11,10 +11,19 @@ from psycopg.sql import SQL, Identifier
 
 from broker.domain.database import Access, Limits
 from broker.domain.errors import PermanentFailure
-from tests.integration.postgres.tenants import is_alive, lend, rows, until, waits_for_lock
+from broker.postgres.look_statements import lock
+from tests.integration.postgres.tenants import (
+    is_alive,
+    lend,
+    rows,
+    someone_waits_for,
+    until,
+    waits_for_lock,
+)
 
 if TYPE_CHECKING:
     from tests.integration.postgres.tenants import Login, Session, Tenant, Tenants
+    from tests.support.postgres import PostgresServer
 
 
 async def exists(superuser: Session, login: Login) -> bool:
@@ -202,6 +211,23 @@ async def test_grants_from_a_stranger_do_not_keep_the_role(
     await tenant.unbind(login)
     assert not await exists(superuser, login)
     assert await foreign.query("SELECT count(*) FROM t") == [(0,)]
+
+
+async def test_a_strangers_database_is_not_entered_while_it_is_worked_on(
+    tenant: Tenant, stranger: Tenant, superuser: Session, postgres: PostgresServer
+) -> None:
+    """Rights that are taken away in another database are taken away under that one's lock."""
+    login, foreign = await tenant.bind(), await stranger.bind()
+    async with foreign.session() as session:
+        await session.execute("CREATE TABLE t (a int)")
+        await session.execute(SQL("GRANT ALL ON t TO {}").format(Identifier(login.name)))
+    async with await psycopg.AsyncConnection.connect(postgres.broker_dsn()) as holder:
+        await holder.execute(lock(stranger.spec.name))
+        unbinding = asyncio.create_task(tenant.unbind(login))
+        await until(lambda: someone_waits_for(superuser, stranger.spec.name))
+        assert not unbinding.done()
+    await unbinding
+    assert not await exists(superuser, login)
 
 
 async def test_a_login_that_was_lent_to_a_stranger(
