@@ -30,12 +30,14 @@ class Survey:
         pool: What plans choose by; ``None`` when it is no longer in the servers file.
         vitals: What it says of itself; ``None`` when it does not answer.
         cordon: Since when and why it gets no new databases, if so.
+        unreachable_because: In the driver's words; ``None`` when it answers.
     """
 
     server: Candidate
     pool: str | None
     vitals: Vitals | None
     cordon: Cordon | None
+    unreachable_because: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ async def survey(settings: Settings) -> list[Survey]:
                 pools.get(server.name),
                 fleet.servers.vitals(server.name),
                 cordons.get(server.name),
+                fleet.servers.why_unreachable(server.name),
             )
             for server in fleet.servers.candidates(occupancy, with_unknown=True)
         ]

@@ -1,16 +1,12 @@
 """``pgbroker instances``."""
 
 import json
-import os
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from uuid import UUID
 
 import typer
 
-from broker.cli.terminal import explained, run, say, show
-
-if TYPE_CHECKING:
-    from broker.config import Settings
+from broker.cli.terminal import read_settings, run, say, show
 
 app = typer.Typer(help="Service instances, beside what platforms do.", no_args_is_help=True)
 
@@ -52,7 +48,7 @@ def list_instances(
     """List the instances: whose they are, and where."""
     from broker.bootstrap import instances
 
-    settings = _settings()
+    settings = read_settings(log_level="error")
     found = run(instances.found_instances(settings, name))
     if as_json:
         documents = [instances.instance_document(*one, settings.catalog) for one in found]
@@ -72,7 +68,7 @@ def deleted(*, as_json: _AsJson = False) -> None:
     """List the deleted instances whose data is kept, and until when."""
     from broker.bootstrap import instances
 
-    settings = _settings()
+    settings = read_settings(log_level="error")
     found = run(instances.deleted_instances(settings))
     if as_json:
         documents = [instances.deleted_document(one, settings.catalog) for one in found]
@@ -92,7 +88,7 @@ def undelete(deletion: _Deletion, *, as_json: _AsJson = False) -> None:
     """
     from broker.bootstrap import instances
 
-    settings = _settings()
+    settings = read_settings(log_level="error")
     found, done = run(instances.undelete_instance(settings, deletion))
     key = found.instance.key
     if as_json:
@@ -130,7 +126,7 @@ def purge(
     """Drop the data of deleted instances for good, before their time."""
     from broker.bootstrap import instances
 
-    settings = _settings()
+    settings = read_settings(log_level="error")
     if not yes:
         kept = run(instances.deleted_instances(settings))
         chosen = [one for one in kept if one.id in deletions]
@@ -148,13 +144,3 @@ def purge(
             say(f"The data of the instance {key.instance_id} of {key.platform} is gone.")
     if as_json:
         typer.echo(json.dumps({"purged": purged}, indent=2))
-
-
-def _settings() -> "Settings":
-    from broker.bootstrap.logs import configure_logging
-    from broker.config import load_settings
-
-    with explained():
-        settings = load_settings(os.environ)
-    configure_logging(log_format="console", level="error")
-    return settings

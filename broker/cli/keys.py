@@ -1,15 +1,11 @@
 """``pgbroker keys``."""
 
 import json as json_format
-import os
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from broker.cli.terminal import explained, out, run, say, show
-
-if TYPE_CHECKING:
-    from broker.config import Settings
+from broker.cli.terminal import out, read_settings, run, say, show
 
 app = typer.Typer(help="The encryption keys: what needs them, and a new one.", no_args_is_help=True)
 
@@ -21,7 +17,7 @@ def keys_list(
     """Show every key by its id, and how much needs it; never a key itself."""
     from broker.bootstrap import keys
 
-    rows = run(keys.listed(_settings()))
+    rows = run(keys.listed(read_settings()))
     if json:
         out.print_json(json_format.dumps(rows))
     else:
@@ -33,7 +29,7 @@ def keys_rotate() -> None:
     """Encrypt all secrets and make all tags with the first key; run it again if interrupted."""
     from broker.bootstrap import keys
 
-    settings = _settings()
+    settings = read_settings()
     left = run(keys.rotated(settings, say))
     first = settings.encryption_keys[0].id
     if left:
@@ -43,12 +39,3 @@ def keys_rotate() -> None:
         )
         raise typer.Exit(1)
     say(f"Everything uses the key {first}; the others can be removed from the configuration.")
-
-
-def _settings() -> "Settings":
-    from broker.bootstrap.logs import configure_logging
-    from broker.config import load_settings
-
-    configure_logging(log_format="console", level="warning")
-    with explained():
-        return load_settings(os.environ)

@@ -1,12 +1,11 @@
 """``pgbroker reconcile`` and ``pgbroker recover``."""
 
 import json as json_format
-import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.cli.terminal import err, explained, out, run, say, show
+from broker.cli.terminal import err, out, read_settings, run, say, show
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,11 +35,9 @@ def reconcile(
             "says how to --apply, and is nothing without it", param_hint="--force"
         )
     from broker.bootstrap.reconciliation import run_reconcile
-    from broker.config import load_settings
     from broker.service.reconcile import Orders
 
-    with explained():
-        settings = load_settings(os.environ)
+    settings = read_settings(log_level="error")
     reports = run(run_reconcile(settings, Orders(apply=apply, force=force)))
     if json:
         out.print_json(json_format.dumps([_report_document(report) for report in reports]))
@@ -63,7 +60,6 @@ def recover(
     Exits with 1 when something could not be recovered.
     """
     from broker.bootstrap.reconciliation import run_recover
-    from broker.config import load_settings
 
     if not from_servers:
         err.print(
@@ -73,9 +69,7 @@ def recover(
             soft_wrap=True,
         )
         raise typer.Exit(2)
-    with explained():
-        settings = load_settings(os.environ)
-    report = run(run_recover(settings))
+    report = run(run_recover(read_settings(log_level="error")))
     if json:
         out.print_json(json_format.dumps(_recovery_document(report)))
     else:

@@ -49,6 +49,7 @@ def survey_data(surveys: Sequence[Survey]) -> list[dict[str, Any]]:
             "use": asdict(survey.server.use),
             "capacity": asdict(survey.server.capacity),
             "reachable": survey.server.reachable,
+            "unreachable_because": survey.unreachable_because,
             "version": survey.vitals.version if survey.vitals else None,
             "connection_slots": survey.vitals.connection_slots if survey.vitals else None,
             "cordoned": survey.cordon is not None,
@@ -131,7 +132,7 @@ def _state(survey: Survey) -> Text:
     parts = [
         Text("reachable", style="green")
         if survey.server.reachable
-        else Text("does not answer", style="red")
+        else Text(f"unreachable ({survey.unreachable_because or 'unknown'})", style="red")
     ]
     if survey.cordon is not None:
         reason = f" ({survey.cordon.reason})" if survey.cordon.reason else ""

@@ -1,16 +1,12 @@
 """``pgbroker servers``."""
 
 import json
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from broker.cli.terminal import explained, out, run, say, show
-
-if TYPE_CHECKING:
-    from broker.config import Settings
+from broker.cli.terminal import explained, log_beside, out, read_settings, run, say, show
 
 app = typer.Typer(help="The servers that hold tenant databases.", no_args_is_help=True)
 
@@ -24,7 +20,7 @@ def servers_list(as_json: AsJson = False) -> None:
     from broker.bootstrap.capacity import survey
     from broker.cli.server_tables import survey_data, survey_table
 
-    surveys = run(survey(_settings()))
+    surveys = run(survey(read_settings(log_level="error")))
     if as_json:
         out.print_json(json.dumps(survey_data(surveys)))
     else:
@@ -39,7 +35,7 @@ def servers_cordon(
     """Let a server get no new databases; what is on it stays and can be used, bound and updated."""
     from broker.bootstrap.capacity import cordon
 
-    run(cordon(_settings(), name, reason))
+    run(cordon(read_settings(), name, reason))
     say(f"The server {name} gets no new databases.")
 
 
@@ -48,7 +44,7 @@ def servers_uncordon(name: Name) -> None:
     """Let a server get new databases again."""
     from broker.bootstrap.capacity import uncordon
 
-    again = "again" if run(uncordon(_settings(), name)) else "as before: it was not cordoned"
+    again = "again" if run(uncordon(read_settings(), name)) else "as before: it was not cordoned"
     say(f"The server {name} gets new databases {again}.")
 
 
@@ -58,7 +54,7 @@ def servers_drain_plan(name: Name, as_json: AsJson = False) -> None:
     from broker.bootstrap.capacity import plan_drain
     from broker.cli.server_tables import drain_data, drain_summary, drain_table
 
-    drain = run(plan_drain(_settings(), name))
+    drain = run(plan_drain(read_settings(), name))
     if as_json:
         out.print_json(json.dumps(drain_data(drain)))
     else:
@@ -82,7 +78,7 @@ def servers_rotate_admin(
     """Give the broker's own role a new password; every running replica finds it by itself."""
     from broker.bootstrap.admin_rotation import rotate
 
-    run(rotate(_settings(), name, dsn_file=dsn_file))
+    run(rotate(read_settings(), name, dsn_file=dsn_file))
     say(f"The broker's role on {name} has a new password.")
     if dsn_file is None:
         say("The servers file still has the first one: see docs/operations.md.")
@@ -90,13 +86,18 @@ def servers_rotate_admin(
 
 @app.command("check")
 def servers_check(
-    file: Annotated[Path, typer.Argument(envvar="PGBROKER_SERVERS_FILE", help="A servers file.")],
+    file: Annotated[
+        Path | None, typer.Argument(envvar="PGBROKER_SERVERS_FILE", help="A servers file.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Look at every server as the broker's own role, and say what is missing on it."""
     from broker.bootstrap.servers import check_all, findings_data, findings_table
     from broker.config import load_servers
 
+    if file is None:
+        raise typer.BadParameter("name a servers file, or set PGBROKER_SERVERS_FILE")
+    log_beside("error")
     with explained():
         reports = run(check_all(load_servers(file)))
     if as_json:
@@ -121,6 +122,7 @@ def servers_prepare(
     from broker.bootstrap.servers import prepare_server, read_dsn
     from broker.config import load_servers
 
+    log_beside("error")
     with explained():
         superuser_dsn = read_dsn(superuser_dsn_file)
         prepared = run(prepare_server(load_servers(file), name, superuser_dsn=superuser_dsn))
@@ -130,10 +132,3 @@ def servers_prepare(
             "now, wherever else it is used."
         )
     say(f"The server {name} is prepared; now run: pgbroker servers check")
-
-
-def _settings() -> "Settings":
-    from broker.config import load_settings
-
-    with explained():
-        return load_settings(os.environ)

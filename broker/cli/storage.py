@@ -1,15 +1,11 @@
 """``pgbroker storage``."""
 
 import json as json_format
-import os
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from broker.cli.terminal import err, explained, out, run, show
-
-if TYPE_CHECKING:
-    from broker.config import Settings
+from broker.cli.terminal import err, out, read_settings, run, show
 
 app = typer.Typer(
     help="What the databases occupy, and the limits of their plans.", no_args_is_help=True
@@ -23,7 +19,7 @@ def storage_list(*, json: Json = False) -> None:
     """Show what every database was last seen to occupy, the fullest first."""
     from broker.bootstrap import storage
 
-    _show(run(storage.listed(_settings())), as_json=json)
+    _show(run(storage.listed(read_settings())), as_json=json)
 
 
 @app.command("check")
@@ -34,7 +30,7 @@ def storage_check(*, json: Json = False) -> None:
     """
     from broker.bootstrap import storage
 
-    rows, missed = run(storage.checked(_settings()))
+    rows, missed = run(storage.checked(read_settings()))
     _show(rows, as_json=json)
     if missed:
         err.print(f"Not measured: {', '.join(missed)}.", style="red", highlight=False)
@@ -54,21 +50,14 @@ def storage_allow(
 
     from broker.bootstrap import storage
 
-    until = run(storage.allowed(_settings(), platform, instance, duration=timedelta(hours=hours)))
+    until = run(
+        storage.allowed(read_settings(), platform, instance, duration=timedelta(hours=hours))
+    )
     if hours:
         told = f"{instance} may write until {until:%Y-%m-%d %H:%M} UTC, whatever it occupies."
     else:
         told = f"The leave of {instance} to write over its limit is taken back."
     out.print(told, highlight=False)
-
-
-def _settings() -> "Settings":
-    from broker.bootstrap.logs import configure_logging
-    from broker.config import load_settings
-
-    configure_logging(log_format="console", level="warning")
-    with explained():
-        return load_settings(os.environ)
 
 
 def _show(rows: list[dict[str, Any]], *, as_json: bool) -> None:

@@ -1,14 +1,18 @@
 """What all commands share: where they print, tables, and how a failure becomes a message."""
 
+import os
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 import uvloop
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from broker.config import LogLevel, Settings
 
 _T = TypeVar("_T")
 
@@ -52,6 +56,26 @@ def explained() -> Iterator[None]:
                 made = "Its role and database are made by hand, once: see docs/configuration.md."
                 err.print(made, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from exc
+
+
+def read_settings(*, log_level: "LogLevel" = "warning") -> "Settings":
+    """Read a command's settings; what it logs does not get between what it prints.
+
+    Args:
+        log_level: The least severe level that is worth reading beside what it prints.
+    """
+    from broker.config import load_settings
+
+    log_beside(log_level)
+    with explained():
+        return load_settings(os.environ)
+
+
+def log_beside(level: "LogLevel") -> None:
+    """Have everything from this level on logged to standard error."""
+    from broker.bootstrap.logs import configure_logging
+
+    configure_logging(log_format="console", level=level)
 
 
 def say(sentence: str) -> None:

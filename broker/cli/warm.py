@@ -1,15 +1,11 @@
 """``pgbroker warm``."""
 
 import json
-import os
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from broker.cli.terminal import err, explained, out, run, show
-
-if TYPE_CHECKING:
-    from broker.config import Settings
+from broker.cli.terminal import err, out, read_settings, run, show
 
 app = typer.Typer(help="Databases made before anybody asked for them.", no_args_is_help=True)
 
@@ -21,7 +17,7 @@ def warm_list(
     """Show how many databases each plan keeps ready on each server."""
     from broker.bootstrap.warm import shelves, shelves_data, shelves_table
 
-    found = run(shelves(_settings()))
+    found = run(shelves(read_settings()))
     if as_json:
         out.print_json(json.dumps(shelves_data(found)))
     elif found:
@@ -52,7 +48,7 @@ def warm_release(
     if unknown:
         _release_unknown(server)
         return
-    gone, left = run(release(_settings(), server=server))
+    gone, left = run(release(read_settings(), server=server))
     out.print(f"Dropped: {gone}.", highlight=False)
     if left:
         out.print(f"Could not be dropped yet, and will be by a broker that serves: {left}.")
@@ -62,16 +58,9 @@ def warm_release(
 def _release_unknown(server: str | None) -> None:
     from broker.bootstrap.warm import release_unknown
 
-    report = run(release_unknown(_settings(), server=server))
+    report = run(release_unknown(read_settings(), server=server))
     out.print(f"Dropped: {len(report.dropped)}.", highlight=False)
     for name, reason in (report.left | report.failures).items():
         err.print(f"{name}: {reason}", style="red", soft_wrap=True)
     if report.left or report.failures:
         raise typer.Exit(1)
-
-
-def _settings() -> "Settings":
-    from broker.config import load_settings
-
-    with explained():
-        return load_settings(os.environ)

@@ -170,6 +170,11 @@ class SharedServers:
         engine = self._engines.get(server)
         return engine.last_vitals if engine is not None and engine.reachable else None
 
+    def why_unreachable(self, server: str) -> str | None:
+        """Return why a server could not be reached the last time, for the operator."""
+        failure = self._engines[server].last_failure if server in self._engines else None
+        return None if failure is None else failure.cause or failure.description
+
     def serves(self, plan: Plan, server: str) -> bool:
         """Tell whether a server is one of the plan's pool, with the labels it requires."""
         return any(

@@ -41,11 +41,13 @@ class WatchedEngine:
     Attributes:
         reachable: ``False`` while the server is away.
         last_vitals: What it said of itself when somebody looked; ``None`` before that.
+        last_failure: Why it could not be reached the last time; ``None`` when it could.
     """
 
     def __init__(self, server: str, engine: Engine) -> None:
         self.reachable = True
         self.last_vitals: Vitals | None = None
+        self.last_failure: BrokerError | None = None
         self._server = server
         self._engine = engine
         self._looking: asyncio.Task[None] | None = None
@@ -149,4 +151,4 @@ class WatchedEngine:
                 # A wrong password, a missing database and a dead network need different people.
                 cause=reason.cause,
             )
-        self.reachable = reachable
+        self.reachable, self.last_failure = reachable, reason

@@ -83,6 +83,9 @@ def test_a_server_is_prepared_and_checked(
     newcomer: Path, postgres: PostgresServer, tmp_path: Path
 ) -> None:
     """Before it is prepared the check fails and says so; afterwards nothing is missing."""
+    unnamed = run_program("servers", "check", environ={})
+    assert unnamed.returncode == 2
+    assert "PGBROKER_SERVERS_FILE" in unnamed.stderr
     check = ("servers", "check", str(newcomer))
     before = run_program(*check)
     assert before.returncode == 1

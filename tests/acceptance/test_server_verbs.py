@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.platform import Platform, new_id
+from tests.support.postgres import BROKER_ROLE
 from tests.support.process import PASSWORD, USERNAME, BrokerProcess, run_program, running_broker
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ NEWCOMER = {
     "max_connections": 12,
     "labels": {"disk": "nvme"},
 }
+
+CHECK = ("servers", "check")
 
 
 @pytest.fixture
@@ -89,6 +92,29 @@ def test_a_pool_is_filled_cordoned_and_surveyed(
         assert platform.fetch(made[0]).json()["plan_id"] == "5e1f0001-small"
         for instance in made:
             assert platform.deprovision(instance).status_code == 200
+
+
+def test_a_server_that_lets_nobody_in_says_why(
+    two_servers: dict[str, str], postgres: PostgresServer, tmp_path: Path
+) -> None:
+    """A wrong password is told apart from a dead network, in the server's own words."""
+    file = tmp_path / "servers.yaml"
+    shared, newcomer, other = json.loads(file.read_text("utf-8"))["servers"]
+    wrong = "a-password-that-is-wrong"
+    newcomer["admin_dsn"] = postgres.dsn(BROKER_ROLE, wrong, BROKER_ROLE)
+    other["admin_dsn"] = f"postgresql://{BROKER_ROLE}@127.0.0.1:1/{BROKER_ROLE}"
+    file.write_text(json.dumps({"servers": [shared, newcomer, other]}), "utf-8")
+    servers = _servers(two_servers)
+    assert servers["shared"]["unreachable_because"] is None
+    assert "password authentication failed" in servers["newcomer"]["unreachable_because"]
+    assert "refused" in servers["other"]["unreachable_because"]
+    table = _verb(two_servers, "list")
+    assert "password authentication failed" in table
+    assert wrong not in table
+    for verb in (("reconcile",), ("recover", "--from-servers"), ("storage", "check"), CHECK):
+        done = run_program(*verb, "--json", environ=two_servers)
+        assert isinstance(json.loads(done.stdout), list | dict), verb
+        assert done.returncode == 1, verb
 
 
 def test_a_drain_plan_says_where_everything_fits(
