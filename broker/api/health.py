@@ -1,4 +1,7 @@
-"""What an orchestrator asks: ``/healthz`` (the process runs) and ``/readyz`` (it can work)."""
+"""What an orchestrator asks: ``/healthz`` (the process runs) and ``/readyz`` (it can work).
+
+Load balancers ask with HEAD.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -14,12 +17,14 @@ if TYPE_CHECKING:
 router = APIRouter()
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz")
 async def healthz() -> JSONResponse:
     """Answer, which is all there is to prove."""
     return JSONResponse({"status": "ok"})
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz")
 async def readyz(request: Request) -> JSONResponse:
     """Tell whether the state database can be used."""

@@ -126,6 +126,9 @@ async def test_a_state_database_that_is_down(
         )
         assert platform.http.get("/readyz").status_code == 503
         assert platform.http.get("/healthz").status_code == 200
+        for path, status in (("/readyz", 503), ("/healthz", 200)):
+            asked = platform.http.head(path)
+            assert (asked.status_code, asked.content) == (status, b"")
         assert platform.http.get("/v2/catalog").status_code == 200
 
         await own_server.embedded.start()
