@@ -5,6 +5,7 @@ Belongs here: one sentence per schema keyword that our schemas use.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from broker.config.problems import did_you_mean
@@ -93,10 +94,14 @@ def _rule(error: ValidationError) -> str:
     schema: Any = error.schema
     value: Any = error.instance
     expected: Any = error.validator_value
+    rule: str
     match error.validator:
         case "type":
             quotes = expected == "string" and isinstance(value, bool | int | float)
-            rule = f"must be {_TYPES[expected]}{'; put it in quotes' * quotes}"
+            if quotes and not re.search(schema.get("pattern", ""), str(value)):
+                rule = schema["patternErrorMessage"]
+            else:
+                rule = f"must be {_TYPES[expected]}{'; put it in quotes' * quotes}"
         case "enum":
             rule = f"must be one of {', '.join(expected)}"
         case "pattern":

@@ -104,8 +104,8 @@ from .examples import CATALOG, edited, problem_of, problems_of
                 "          connections: 50\n"
             ),
             (
-                "15: offerings[0].plans[1].maintenance_info.version is 1.0: must be text; put it "
-                "in quotes."
+                "15: offerings[0].plans[1].maintenance_info.version is 1.0: write a semantic "
+                "version such as 1.0.0 (see semver.org)."
             ),
         ),
         (

@@ -89,7 +89,7 @@ servers:
         ),
         (
             "host: db\n    admin_dsn: host=/run\n    max_storage: 500",
-            "5: servers[0].max_storage: must be text",
+            "5: servers[0].max_storage: write a whole number with a unit: KiB, MiB, GiB or TiB",
         ),
         (
             "host: db\n    admin_dsn: host=/run\n    max_storage: 500GB",
