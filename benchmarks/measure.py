@@ -85,7 +85,11 @@ async def measure(place: Place, extent: Extent, doing: Callable[[str], None]) ->
         *await _catalog(place, extent, doing),
         *await measure_verbs(place, extent.rounds, doing),
         await measure_warm(place, extent.warm_rounds, doing),
-        *[row for clients in extent.clients for row in await _lives(place, clients, extent, doing)],
+        *[
+            row
+            for clients in extent.clients
+            for row in await _lives(place, clients, extent.life_seconds, doing)
+        ],
     ]
 
 
@@ -148,30 +152,71 @@ async def _verb_by_verb(client: _Client, series: list[Series]) -> None:
 
 
 async def _lives(
-    place: Place, clients: int, extent: Extent, doing: Callable[[str], None]
+    place: Place, clients: int, seconds: float, doing: Callable[[str], None]
 ) -> list[Row]:
-    """Measure whole lives, by so many clients at a time; each way twice, by turns."""
-    name = f"whole life, {clients} client{'s' if clients > 1 else ''}"
+    """Measure whole lives, also beside SQL by hand that keeps the same records."""
+    name = _life(clients)
     kinds = (BrokerClient, RawClient, RecordingClient)
-    series = {kind: Series() for kind in kinds}
-    for kind in (*kinds, *reversed(kinds)):
-        doing(f"{name}: {kind.__name__}")
-        at_work = [await kind.connected(place) for _ in range(clients)]
-        await _all_live(at_work, series[kind], extent)
-    broker, raw, recorded = (series[kind] for kind in kinds)
+    broker, raw, recorded = await _live_by_turns(
+        place, clients, kinds, seconds, lambda kind: doing(f"{name}: {kind}")
+    )
     return [
         Row(name, broker, raw, paced=True),
         Row(f"{name}, {BESIDE_RECORDED}", broker, recorded, paced=True),
     ]
 
 
-async def _all_live(clients: Sequence[_Client], series: Series, extent: Extent) -> None:
-    """Live for half of the time, and add it to a series."""
+async def measure_lives(
+    place: Place,
+    clients: int,
+    seconds: float,
+    doing: Callable[[str], None],
+    circumstance: str = "",
+) -> Row:
+    """Measure whole lives, by several clients at a time.
+
+    Args:
+        place: Where.
+        clients: How many.
+        seconds: How long lives are begun, each way.
+        doing: Called with the name of each part before it begins.
+        circumstance: Put behind the name.
+    """
+    name = _life(clients) + circumstance
+    kinds = (BrokerClient, RawClient)
+    broker, raw = await _live_by_turns(
+        place, clients, kinds, seconds, lambda kind: doing(f"{name}: {kind}")
+    )
+    return Row(name, broker, raw, paced=True)
+
+
+def _life(clients: int) -> str:
+    return f"whole life, {clients} client{'s' if clients > 1 else ''}"
+
+
+async def _live_by_turns(
+    place: Place,
+    clients: int,
+    kinds: Sequence[type[BrokerClient | RawClient | RecordingClient]],
+    seconds: float,
+    doing: Callable[[str], None],
+) -> list[Series]:
+    """Live in each way twice, by turns: there, and back again."""
+    series = {kind: Series() for kind in kinds}
+    for kind in (*kinds, *reversed(kinds)):
+        doing(kind.__name__)
+        at_work = [await kind.connected(place) for _ in range(clients)]
+        await _all_live(at_work, series[kind], seconds / 2)
+    return list(series.values())
+
+
+async def _all_live(clients: Sequence[_Client], series: Series, seconds: float) -> None:
+    """Begin lives for some seconds, and add them to a series."""
     began = time.perf_counter()
     try:
         async with asyncio.TaskGroup() as group:
             for client in clients:
-                group.create_task(_live(client, series, until=began + extent.life_seconds / 2))
+                group.create_task(_live(client, series, until=began + seconds))
     finally:
         for client in clients:
             await client.close()

@@ -32,13 +32,16 @@ LIVES_SHARE = 0.8
 """What the broker is to do of the lives that the same SQL by hand does, with 8 clients."""
 
 GROWTH = 1.5
-"""How many times as long a verb may take with much in the state, or on the server."""
+"""How many times as long something may take with much in the state, or on the server."""
 
 MEMORY_BYTES = 150_000_000
 """What one process may occupy after much work."""
 
 BESIDE_RECORDED = "beside recorded SQL"
 """Of a row whose raw SQL keeps records and locks as the broker does."""
+
+WARM = "warm provision"
+"""Of the row in which the raw SQL is nothing but ``CREATE DATABASE``."""
 
 VERBS = ("provision", "bind", "unbind", "deprovision")
 
@@ -139,7 +142,7 @@ def _overhead_verdict(rows: Sequence[Row]) -> Iterator[str]:
 
 def _warm_verdict(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
-        if row.name.startswith("provision, warm") and row.ratio is not None:
+        if row.name == WARM and row.ratio is not None:
             held = _held(row.ratio <= WARM_SHARE)
             took = _milliseconds(row.broker.median)
             goal = f"Warm provision, at most {WARM_SHARE} of CREATE DATABASE"
@@ -169,8 +172,10 @@ def _rate_verdict(rows: Sequence[Row]) -> Iterator[str]:
 def _growth_verdicts(rows: Sequence[Row]) -> Iterator[str]:
     """Compare the far end of each growth with its beginning."""
     for thing in ("instances", "databases"):
-        for verb in VERBS:
-            series = [row for row in rows if row.name.startswith(verb) and row.name.endswith(thing)]
+        for verb in (*VERBS, WARM, "whole life"):
+            series = [
+                row for row in rows if row.name.startswith(f"{verb}, ") and row.name.endswith(thing)
+            ]
             if not series:
                 continue
             first, last = series[0], series[-1]

@@ -14,7 +14,8 @@ from psycopg import AsyncConnection
 from psycopg.sql import SQL, Identifier
 
 from benchmarks.client import BrokerClient
-from benchmarks.measure import VERBS, measure_verbs
+from benchmarks.measure import VERBS, measure_lives, measure_verbs
+from benchmarks.warm import measure_warm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,29 +51,31 @@ class Scale:
         instances: Numbers of instances in the state database, growing.
         databases: Numbers of databases on the server, growing.
         rounds: How often each verb is measured with each number.
+        life_seconds: How long lives are begun with each number, each way.
         operations: After how many the broker's memory is looked at the last time.
     """
 
     instances: tuple[int, ...]
     databases: tuple[int, ...]
     rounds: int
+    life_seconds: float
     operations: int
 
     @classmethod
     def full(cls) -> Self:
-        """Return what takes six to eight minutes."""
-        return cls((10, 1_000, 10_000), (10, 300, 1_000), 40, 10_000)
+        """Return what takes nine to twelve minutes."""
+        return cls((10, 1_000, 10_000), (10, 300, 1_000), 40, 8.0, 10_000)
 
     @classmethod
     def quick(cls) -> Self:
         """Return what takes a minute, for a first look."""
-        return cls((10, 1_000), (10, 50), 6, 200)
+        return cls((10, 1_000), (10, 50), 6, 1.0, 200)
 
     @property
     def parts(self) -> int:
         """How many parts there are to report the progress of."""
         numbers = len(self.instances) + len(self.databases)
-        return numbers * (1 + self.rounds) + _SAMPLES
+        return numbers * (1 + self.rounds + _WARM_ROUNDS + _TURNS) + _SAMPLES
 
 
 async def measure_scale(place: Place, scale: Scale, doing: Callable[[str], None]) -> list[Row]:
@@ -96,7 +99,7 @@ async def measure_scale(place: Place, scale: Scale, doing: Callable[[str], None]
             await connection.execute(_BINDINGS, [filled, number])
             await connection.execute(_ANALYZE)
             filled = number + 1
-            rows += await measure_verbs(place, scale.rounds, doing, f", {number:,} instances")
+            rows += await _measured(place, scale, doing, f", {number:,} instances")
         await connection.execute("DELETE FROM pgbroker.instances WHERE instance_id LIKE 'filler-%'")
         made = 0
         for number in scale.databases:
@@ -104,7 +107,7 @@ async def measure_scale(place: Place, scale: Scale, doing: Callable[[str], None]
             for index in range(made, number):
                 await connection.execute(_CREATE.format(Identifier(f"filler_{index}")))
             made = number
-            rows += await measure_verbs(place, scale.rounds, doing, f", {number:,} databases")
+            rows += await _measured(place, scale, doing, f", {number:,} databases")
     await keeper.reconnect()  # the broker has closed a connection that was idle for so long
     await keeper.unbind()
     await keeper.deprovision()
@@ -112,7 +115,19 @@ async def measure_scale(place: Place, scale: Scale, doing: Callable[[str], None]
     return rows
 
 
+async def _measured(
+    place: Place, scale: Scale, doing: Callable[[str], None], circumstance: str
+) -> list[Row]:
+    return [
+        *await measure_verbs(place, scale.rounds, doing, circumstance),
+        await measure_warm(place, _WARM_ROUNDS, doing, circumstance),
+        await measure_lives(place, _CLIENTS, scale.life_seconds, doing, circumstance),
+    ]
+
+
 _CLIENTS = 8
+_WARM_ROUNDS = 2
+_TURNS = 4
 _SAMPLES = 5
 _VERBS_OF_A_LIFE = len(VERBS)
 

@@ -12,6 +12,7 @@ from psycopg.sql import SQL, Identifier
 from ruamel.yaml import YAML
 
 from benchmarks.client import BrokerClient
+from benchmarks.report import WARM
 from benchmarks.series import Row, Series
 
 if TYPE_CHECKING:
@@ -43,19 +44,22 @@ def with_warm_plan(catalog: Path) -> str:
     return text.getvalue()
 
 
-async def measure_warm(place: Place, rounds: int, doing: Callable[[str], None]) -> Row:
+async def measure_warm(
+    place: Place, rounds: int, doing: Callable[[str], None], circumstance: str = ""
+) -> Row:
     """Measure provisions from the stock, by turns with CREATE DATABASE on an open connection.
 
     Args:
         place: Where; its broker offers the plan of ``with_warm_plan``.
         rounds: How often the whole stock is claimed.
         doing: Called with the name of each part before it begins.
+        circumstance: Put behind the name.
     """
     broker, raw = Series(), Series()
     clients = [await BrokerClient.connected(place) for _ in range(STOCK)]
     async with await AsyncConnection.connect(place.broker_dsn, autocommit=True) as connection:
         for number in range(rounds):
-            doing(f"provision from the warm stock: {number + 1} of {rounds}")
+            doing(f"provision from the warm stock{circumstance}: {number + 1} of {rounds}")
             await _filled(connection)
             for client in clients:
                 client.ids["plan_id"] = PLAN["id"]
@@ -75,7 +79,7 @@ async def measure_warm(place: Place, rounds: int, doing: Callable[[str], None]) 
                 await connection.execute(_DROP.format(name))
     for client in clients:
         await client.close()
-    return Row("provision, warm, beside CREATE DATABASE", broker, raw)
+    return Row(f"{WARM}{circumstance}", broker, raw)
 
 
 async def _filled(connection: AsyncConnection) -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 from rich.console import Console
 
-from benchmarks.report import BESIDE_RECORDED, Report
+from benchmarks.report import BESIDE_RECORDED, WARM, Report
 from benchmarks.scale import Memory
 from benchmarks.series import Row, Series
 
@@ -142,19 +142,27 @@ def test_targets_are_judged(report: Report, verdicts: list[str]) -> None:
 def test_a_warm_provision_is_judged_by_create_database() -> None:
     """A fifth of it is held, more is not."""
     for took, verdict in ((8.0, "held"), (10.0, "MISSED")):
-        row = Row("provision, warm, beside CREATE DATABASE", _series(took), _series(40.0))
+        row = Row(WARM, _series(took), _series(40.0))
         assert f": {verdict}, {took / 40:.2f}" in Report(MACHINE, [row]).verdicts()[0]
 
 
-def test_growth_is_judged_by_its_ends() -> None:
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("provision", "Provision with 10,000 instances"),
+        (WARM, "Warm provision with 10,000 instances"),
+        ("whole life, 8 clients", "Whole life with 8 clients, 10,000 instances"),
+    ],
+)
+def test_growth_is_judged_by_its_ends(name: str, said: str) -> None:
     """The last number is compared with the first, and the raw SQL's growth stands beside it."""
     rows = [
-        Row(f"bind, {number} instances", _series(took), _series(2.0 + took))
+        Row(f"{name}, {number} instances", _series(took), _series(2.0 + took))
         for number, took in (("10", 10.0), ("1,000", 40.0), ("10,000", 14.0))
     ]
-    (said,) = Report(MACHINE, rows).verdicts()
-    assert said.startswith("Bind with 10,000 instances")
-    assert said.endswith(": held, 1.40; the raw SQL 1.33.")
+    (verdict,) = Report(MACHINE, rows).verdicts()
+    assert verdict.startswith(said)
+    assert verdict.endswith(": held, 1.40; the raw SQL 1.33.")
 
 
 def test_memory_is_judged_at_the_end() -> None:
