@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from broker.domain import errors
 from broker.domain.deleted import Stage
 from broker.domain.errors import BrokerError, Unprocessable
 from broker.domain.instance import Instance, Status
@@ -13,7 +14,7 @@ from broker.domain.storage import StorageState
 
 if TYPE_CHECKING:
     from broker.domain.deleted import DeletedInstance
-    from broker.domain.operation import Work
+    from broker.domain.operation import Operation, Work
     from broker.service.ports import StateTransaction, Store
 
 
@@ -48,7 +49,8 @@ async def record_success(store: Store, work: Work, *, kept_data: bool = True) ->
 async def record_failure(state: StateTransaction, work: Work, *, withdrawn: bool) -> None:
     """Write down what is true once an operation has failed for good.
 
-    What was being deleted stays so, and can be deleted again. A failed update has changed nothing.
+    What was being deleted stays so, and can be deleted again. A failed update has changed nothing,
+    but that a full database may be writable until it is measured again.
 
     Args:
         state: The transaction that also records the failure of the operation itself.
@@ -96,6 +98,17 @@ def explain(work: Work, reason: BrokerError) -> BrokerError:
         case _:
             reason.instance_usable = reason.update_repeatable = None
     return reason
+
+
+def recorded_failure(operation: Operation) -> BrokerError:
+    """Return the error an operation failed with, from its record."""
+    kind = getattr(errors, operation.error or "", errors.PermanentFailure)
+    failure: BrokerError = kind(
+        operation.description,
+        instance_usable=operation.instance_usable,
+        update_repeatable=operation.update_repeatable,
+    )
+    return failure
 
 
 async def _record_move(

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import structlog
 
 from broker.domain import errors
 from broker.domain.instance import BindingKey
-from broker.domain.operation import Operation, OperationKind, OperationState, Work
+from broker.domain.operation import Operation, OperationState, Work
 from broker.operations.lease import LeaseLost, kept, pauses
-from broker.operations.outcomes import explain, must_withdraw, record_failure, record_success
+from broker.operations.outcomes import (
+    explain,
+    must_withdraw,
+    record_failure,
+    record_success,
+    recorded_failure,
+)
+from broker.operations.patience import Patience
 from broker.operations.steps import Step, steps_of, withdraw
-from broker.operations.telling import Telling
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -74,14 +79,7 @@ class OperationRunner:
         """
         held_up = asyncio.Event() if patient else None
         task = self._start(work, held_up)
-        waiting: set[asyncio.Task[Any]] = {task}
-        if held_up is not None:
-            waiting.add(asyncio.create_task(held_up.wait()))
-        await asyncio.wait(
-            waiting, timeout=window.total_seconds(), return_when=asyncio.FIRST_COMPLETED
-        )
-        for signal in waiting - {task}:
-            signal.cancel()
+        await _first(task, held_up, within=window)
         if not task.done():
             return work.operation
         try:
@@ -99,7 +97,7 @@ class OperationRunner:
         for pause in pauses(window):
             latest = await self._store.operation(operation.id) or operation
             if latest.state is OperationState.FAILED:
-                raise _recorded_failure(latest)
+                raise recorded_failure(latest)
             if latest.state is OperationState.SUCCEEDED or pause is None:
                 return latest
             await asyncio.sleep(pause)
@@ -130,9 +128,7 @@ class OperationRunner:
                 return await state.finish_operation(taken.failed(gone))
         held_up = asyncio.Event()
         task = self._start(work, held_up)
-        waiting = asyncio.create_task(held_up.wait())
-        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
+        await _first(task, held_up)
         if not task.done():
             return False
         latest = await self._store.operation(operation_id)
@@ -172,8 +168,7 @@ class OperationRunner:
         context = operation.log_fields
         async with kept(operation, store=self._store, lease=self._lease) as lease:
             try:
-                steps = steps_of(work, catalog=self._catalog, tags=self._tags)
-                kept_data = await self._run_steps(work, steps, lease, held_up) is not False
+                last = await self._run_steps(work, self._steps(work), lease, held_up)
             except LeaseLost:
                 log.warning("operation lost: another process has it, or it was halted", **context)
                 raise
@@ -189,7 +184,7 @@ class OperationRunner:
                 failure = explain(work, errors.PermanentFailure())
                 await self._fail(work, failure, lease)
                 raise failure from exc
-            if not await self._succeeded(work, lease, kept_data=kept_data):
+            if not await self._succeeded(work, lease, kept_data=last is not False):
                 log.warning("operation lost: another process has it, or it was halted", **context)
                 raise LeaseLost
         log.info("operation succeeded", **context)
@@ -254,35 +249,31 @@ class OperationRunner:
             OutcomeUnknown: It is an update, and may have been carried out: neither success nor
                 failure is true before the server has been asked. It stays in progress.
         """
-        engine = self._servers.engine(work.instance.server)
-        began = time.monotonic()
-        telling = Telling(work)
+        patience = Patience(work, self._store, retry_for=self._retry_for, held_up=held_up)
+        try:
+            engine = self._servers.engine(work.instance.server)
+        except errors.ServerUnavailable as exc:
+            raise patience.reason(exc) from exc.__cause__
         limit = self._retry_for if held_up is None else self._go_on_for
-        unknown = work.resumed and work.operation.kind is OperationKind.UPDATE
-        for attempt, pause in enumerate(pauses(limit)):
+        for pause in pauses(limit):
             lease.check()
             try:
-                return await self._attempt(engine, work, steps, lease)
+                return await self._attempt(engine, work, steps, lease, patience)
             except errors.TemporaryFailure as exc:
-                # A server that was away before is waited for by nobody; one that has just gone may
-                # be restarting.
-                hopeless = attempt == 0 and isinstance(exc, errors.ServerAway)
-                unknown = unknown or isinstance(exc, errors.OutcomeUnknown)
-                reason = _undecided(exc) if unknown else exc
-                waited = time.monotonic() - began
-                if unknown or hopeless or waited > self._retry_for.total_seconds():
-                    with suppress(errors.BrokerError):
-                        await self._store.describe(work.operation, reason.description)
-                    if held_up is not None:
-                        held_up.set()
-                if pause is None or (hopeless and held_up is None):
-                    raise reason from exc.__cause__
-                telling.tell(attempt + 1, waited, reason)
+                if isinstance(exc, errors.OutcomeUnknown):
+                    patience.unknown = True
+                    steps = self._steps(replace(work, resumed=True))
+                again = await patience.allows_another(exc)
+                if pause is None or not again:
+                    raise patience.reason(exc) from exc.__cause__
                 await asyncio.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
+    def _steps(self, work: Work) -> tuple[Step, ...]:
+        return steps_of(work, catalog=self._catalog, tags=self._tags)
+
     async def _attempt(
-        self, engine: Engine, work: Work, steps: tuple[Step, ...], lease: Lease
+        self, engine: Engine, work: Work, steps: tuple[Step, ...], lease: Lease, patience: Patience
     ) -> object:
         """Run steps under the lock of the database; return what the last one did."""
         last: object = None
@@ -296,6 +287,10 @@ class OperationRunner:
             for step in steps:
                 lease.check()
                 last = await step.run(database)
+                if step.settles:
+                    patience.unknown = False
+                    if last:
+                        return
 
         await engine.exclusively(work.instance.database, run, confirm=confirm)
         return last
@@ -318,19 +313,21 @@ class OperationRunner:
                 await record_failure(state, work, withdrawn=withdrawn)
 
 
-def _undecided(reason: errors.TemporaryFailure) -> errors.OutcomeUnknown:
-    """Return the error that says that an update may have been carried out all the same."""
-    return errors.OutcomeUnknown(
-        f"{reason.description} The change may have been made; this goes on by itself."
-    )
-
-
-def _recorded_failure(operation: Operation) -> errors.BrokerError:
-    """Return the error an operation failed with, from its record."""
-    kind = getattr(errors, operation.error or "", errors.PermanentFailure)
-    failure: errors.BrokerError = kind(
-        operation.description,
-        instance_usable=operation.instance_usable,
-        update_repeatable=operation.update_repeatable,
-    )
-    return failure
+async def _first(
+    task: asyncio.Task[Operation],
+    held_up: asyncio.Event | None,
+    *,
+    within: timedelta | None = None,
+) -> None:
+    """Wait for the end of an operation, or until it is held up, or for some time."""
+    signals = set() if held_up is None else {asyncio.create_task(held_up.wait())}
+    try:
+        await asyncio.wait(
+            {task, *signals},
+            timeout=None if within is None else within.total_seconds(),
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+    finally:
+        # Also when the caller has hung up, and nobody waits any more.
+        for signal in signals:
+            signal.cancel()

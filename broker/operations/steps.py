@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from broker.domain.database import DatabaseSpec
     from broker.domain.deleted import DeletedInstance
     from broker.domain.instance import Binding, Instance
-    from broker.domain.operation import UpdateTarget, Work
+    from broker.domain.operation import Work
     from broker.service.ports import DatabaseSession, Tags
 
 
@@ -36,10 +36,13 @@ class Step:
         name: For the log, and for tests that kill the process between two steps.
         run: Does it, under the lock of the instance's database. What the last step returns is
             told to whoever records the end: ``False`` when there was nothing to be kept.
+        settles: It finds out whether an earlier attempt has done everything. Then it returns
+            ``True``, and the rest is left out.
     """
 
     name: str
     run: Callable[[DatabaseSession], Awaitable[object]]
+    settles: bool = False
 
 
 def steps_of(work: Work, *, catalog: Catalog, tags: Tags) -> tuple[Step, ...]:
@@ -56,11 +59,7 @@ def steps_of(work: Work, *, catalog: Catalog, tags: Tags) -> tuple[Step, ...]:
                 return _restore(instance, work.deleted, plan, tags)
             return _provision(instance, plan, tags)
         case OperationKind.UPDATE:
-            target = work.operation.target
-            if target is None:
-                raise PermanentFailure("This update was recorded without what it leads to.")
-            plan = _plan(catalog, instance, target.plan_id)
-            return _update(work, plan, target, tags)
+            return _update(work, catalog, tags)
         case OperationKind.DEPROVISION:
             return withdraw(instance, work.bindings, tags, deleted=work.deleted)
         case OperationKind.BIND:
@@ -97,27 +96,43 @@ def _restore(
     )
 
 
-def _update(work: Work, plan: Plan, target: UpdateTarget, tags: Tags) -> tuple[Step, ...]:
+def _update(work: Work, catalog: Catalog, tags: Tags) -> tuple[Step, ...]:
     """One transaction, the last step: all of the change, or nothing of it.
+
+    What somebody else was at work on may have been made; then that is so, whatever has become of
+    the catalog since.
 
     A full database may be written to before that: should the change fail, the next measurement
     makes it read-only again, while a change that was made could not be taken back.
     """
-    instance = work.instance
-    change = DatabaseChange(
-        database=database_spec(updated(instance, target), plan.limits, tags),
-        add_extensions=tuple(e for e in target.extensions if e not in instance.extensions),
-        drop_extensions=tuple(e for e in instance.extensions if e not in target.extensions),
-        logins=tuple(binding.login for binding in work.bindings),
-    )
-    steps = [_adopt(instance, database_spec(instance, plan.limits, tags), tags)]
+    instance, target = work.instance, work.operation.target
+    if target is None:
+        raise PermanentFailure("This update was recorded without what it leads to.")
+    if not work.resumed:
+        _plan(catalog, instance, target.plan_id)
+    after = updated(instance, target)
+
+    async def change_database(database: DatabaseSession) -> None:
+        limits = _plan(catalog, instance, target.plan_id).limits
+        change = DatabaseChange(
+            database=database_spec(after, limits, tags),
+            add_extensions=tuple(e for e in target.extensions if e not in instance.extensions),
+            drop_extensions=tuple(e for e in instance.extensions if e not in target.extensions),
+            logins=tuple(binding.login for binding in work.bindings),
+        )
+        await database.change_database(change)
+
+    steps = [_adopt(instance, database_spec(instance, NO_LIMITS, tags), tags)]
+    if work.resumed:
+        changed = database_spec(after, NO_LIMITS, tags)
+        steps.append(Step("look_for_change", lambda db: db.is_changed(changed), settles=True))
     if instance.storage is not StorageState.WITHIN and target.plan_id != instance.plan_id:
         # The data was found to fit into the new plan when the update was accepted.
         writers = [binding.login for binding in work.bindings if binding.access is Access.WRITE]
         steps.append(
             Step("allow_writes", lambda db: db.allow_writes(writers, owner=instance.owner))
         )
-    steps.append(Step("change_database", lambda database: database.change_database(change)))
+    steps.append(Step("change_database", change_database))
     return tuple(steps)
 
 

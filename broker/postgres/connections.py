@@ -6,14 +6,13 @@ Belongs here: how a connection is made, and which connection holds the lock of a
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.errors import LockNotAvailable
 from psycopg.rows import TupleRow, class_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
@@ -23,15 +22,22 @@ from broker.postgres import revocation_statements, server_statements, statements
 from broker.postgres.admin_login import AdminLogin, StoredPasswords
 from broker.postgres.errors import closed, unavailable
 from broker.postgres.facts import Facts
-from broker.postgres.hold import Hold, lock_and_look
+from broker.postgres.hold import TENANT_WORK_TIMEOUT, Hold, lock_and_look
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from broker.postgres.hold import Found
-
 CONNECT_TIMEOUT = 5
 """Seconds until a server that does not answer counts as unreachable."""
+
+SILENCE = {
+    "tcp_user_timeout": "10000",
+    "keepalives_idle": "30",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+}
+"""A server that vanished without a word is given up after ten seconds, or 45 when we are waiting
+for an answer of it, not after two hours."""
 
 POOL_WAIT = 3.0
 """Seconds to wait for a pooled connection before asking whether the server is there at all."""
@@ -45,26 +51,13 @@ MAINTENANCE_STATEMENT_TIMEOUT = 600
 TENANT_STATEMENT_TIMEOUT = 30
 """Seconds a statement may take on a tenant's database."""
 
-TENANT_WORK_TIMEOUT = 45
-"""Seconds the whole work on a tenant's database may take, on one connection."""
-
 IDLE_TIMEOUT = 15
 """Seconds without a statement after which the server ends a session outside the pool.
 
 What a frozen process has open on a tenant's database ends by itself, as a rule before its lock can
-be taken from it (``FROZEN_AFTER``): ``TENANT_STATEMENT_TIMEOUT`` for each statement, and this after
-the last. A message of several statements may end later, beside the next holder: as a whole or not
-at all, and a DROP ends its session.
-"""
-
-LOCK_ROUNDS = 4
-"""How often to wait ``lock_timeout`` for the lock of a database."""
-
-FROZEN_AFTER = TENANT_WORK_TIMEOUT + 15
-"""Seconds without a statement after which the holder of a lock is taken for dead.
-
-A holder is idle on the maintenance database while it works on a tenant's, so this must be longer
-than it may spend there.
+be taken from it (``hold.FROZEN_AFTER``): ``TENANT_STATEMENT_TIMEOUT`` for each statement, and this
+after the last. A message of several statements may end later, beside the next holder: as a whole or
+not at all, and a DROP ends its session.
 """
 
 _PREPARED = (*looks.PREPARED, *revocation_statements.PREPARED)
@@ -118,7 +111,7 @@ class Connections:
     async def close(self) -> None:
         """Close all idle connections; those in use close when they are given back."""
         if self._releasing:
-            await asyncio.wait(self._releasing)
+            await asyncio.wait(self._releasing, timeout=POOL_WAIT)
         await self._pool.close()
 
     async def discard_lost(self) -> None:
@@ -152,7 +145,7 @@ class Connections:
         """
         connection = await self._take()
         try:
-            found = await _lock(connection, database)
+            found = await lock_and_look(connection, database)
             yield Hold(database, connection, self.facts, found)
         except asyncio.CancelledError:
             # Nobody knows whether the lock was just granted; it must not stay in the pool.
@@ -212,21 +205,22 @@ class Connections:
             psycopg.OperationalError: The lock is lost.
         """
         name = database or hold.database
-        try:
-            connection = await self.connect(name)
-        except psycopg.OperationalError as exc:
-            limit = await _liftable_limit(hold, name)
-            if limit is None:
-                raise closed(name) from exc
-            await statements.run(hold.connection, statements.connection_limit(name, -1))
+        async with AsyncExitStack() as opened:
             try:
-                connection = await self.connect(name)
-            finally:
-                await statements.run(hold.connection, statements.connection_limit(name, limit))
-        async with connection, asyncio.timeout(TENANT_WORK_TIMEOUT):
-            # Whoever has lost the lock, and with it the connection, does nothing here either.
-            await hold.connection.execute(looks.PING)
-            yield connection
+                connection = await opened.enter_async_context(await self.connect(name))
+            except psycopg.OperationalError as exc:
+                limit = await _liftable_limit(hold, name)
+                if limit is None:
+                    raise closed(name) from exc
+                await statements.run(hold.connection, statements.connection_limit(name, -1))
+                try:
+                    connection = await opened.enter_async_context(await self.connect(name))
+                finally:
+                    await statements.run(hold.connection, statements.connection_limit(name, limit))
+            async with asyncio.timeout(TENANT_WORK_TIMEOUT):
+                # Whoever has lost the lock, and with it the connection, does nothing here either.
+                await hold.connection.execute(looks.PING)
+                yield connection
 
     async def _take(self) -> AsyncConnection:
         try:
@@ -296,17 +290,8 @@ def _conninfo(dsn: str, **settings: str) -> str:
         # On a standby everything can be looked at, and what is not there yet looks deleted.
         target_session_attrs=given.get("target_session_attrs", "read-write"),
         options=f"{given.get('options', '')} {pinned}".strip(),
+        **{name: given.get(name, value) for name, value in SILENCE.items()},
     )
-
-
-async def _lock(connection: AsyncConnection, database: str) -> Found:
-    for _ in range(LOCK_ROUNDS - 1):
-        try:
-            return await lock_and_look(connection, database)
-        except LockNotAvailable:
-            key = looks.lock_key(database)
-            await connection.execute(looks.END_FROZEN_HOLDER, [key, FROZEN_AFTER])
-    return await lock_and_look(connection, database)
 
 
 async def _liftable_limit(hold: Hold, database: str) -> int | None:

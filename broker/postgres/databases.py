@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from psycopg import errors
 
 from broker.domain.errors import PermanentFailure, Unprocessable
-from broker.postgres import look_statements, statements
+from broker.postgres import look_statements, revocation_statements, statements
 from broker.postgres.extensions import add_extensions, drop_extensions
 from broker.postgres.options import create_options
+from broker.postgres.sessions import end_until_gone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from psycopg import AsyncConnection
     from psycopg.sql import Composed
@@ -101,8 +102,36 @@ async def open_to_roles(hold: Hold, spec: DatabaseSpec) -> None:
     hold.changed()
 
 
-async def change_database(connections: Connections, hold: Hold, change: DatabaseChange) -> None:
-    """Apply an update in one transaction on the tenant's database."""
+async def is_changed(hold: Hold, changed: DatabaseSpec) -> bool:
+    """Tell whether the database has been changed to this; nobody is changing it afterwards.
+
+    A change writes down on the owner role what the instance has become. The session of whoever was
+    changing it may still be committing, though it has lost the lock.
+
+    Raises:
+        TemporaryFailure: That session does not end.
+    """
+    await existing(hold, changed.tag)
+    await end_until_gone(hold, revocation_statements.end_own(hold.database))
+    cursor = await hold.connection.execute(look_statements.COMMENT_ON_ROLE, [changed.owner])
+    return await cursor.fetchone() == (changed.owner_comment,)
+
+
+async def change_database(
+    connections: Connections,
+    hold: Hold,
+    change: DatabaseChange,
+    *,
+    before_commit: Callable[[], None],
+) -> None:
+    """Apply an update in one transaction on the tenant's database.
+
+    Args:
+        connections: To the server.
+        hold: The lock of the database.
+        change: What to change.
+        before_commit: Called when all has been done and COMMIT is about to be sent.
+    """
     spec = change.database
     await existing(hold, spec.tag)
     logins = await hold.roles(change.logins)  # some may have been unbound in the meantime
@@ -119,6 +148,7 @@ async def change_database(connections: Connections, hold: Hold, change: Database
                 for login in logins
             ),
         )
+        before_commit()
     hold.changed()
 
 
@@ -142,6 +172,8 @@ async def existing(hold: Hold, tag: str | None = None) -> None:
 async def settle_limit(hold: Hold, found: FoundDatabase) -> None:
     """Put a connection limit back that somebody lifted to get in, and died."""
     limit = found.recorded_limit
+    if found.connection_limit == statements.INVALID_DATABASE:
+        return  # nothing can be changed about it but that it is there
     if found.connectable and limit is not None and limit != found.connection_limit:
         await hold.connection.execute(statements.connection_limit(hold.database, limit))
         hold.changed()

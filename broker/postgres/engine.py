@@ -13,7 +13,7 @@ import psycopg
 import structlog
 from psycopg.rows import class_row
 
-from broker.domain.errors import OutcomeUnknown, TemporaryFailure
+from broker.domain.errors import BrokerError, OutcomeUnknown, TemporaryFailure
 from broker.domain.inventory import Traits
 from broker.domain.placement import Vitals
 from broker.postgres import databases, quota, server_statements, sessions
@@ -99,18 +99,20 @@ class PostgresEngine:
                 it raises is raised, and nothing has been changed.
 
         Raises:
-            OutcomeUnknown: The server went away while a change was being committed.
+            OutcomeUnknown: The answer to the COMMIT of a change was lost. Whoever begins again is
+                to find out first (``is_changed``).
         """
         activity = Activity("start to work on a database")
 
         async def held() -> None:
+            activity.committing = False
             async with self._connections.hold(database) as hold:
                 await confirm()
                 await work(ExclusiveSession(self._connections, hold, activity))
 
         try:
             await self._repeated(activity, held)
-        except TemporaryFailure as exc:
+        except BrokerError as exc:
             if activity.unknown:
                 raise OutcomeUnknown(exc.description) from exc
             raise
@@ -189,14 +191,14 @@ class PostgresEngine:
             try:
                 return await work()
             except TimeoutError as exc:
-                activity.unknown = activity.decisive
+                activity.unknown = activity.unknown or activity.committing
                 raise TemporaryFailure(
                     f"The PostgreSQL server {self._name!r} took too long to {activity.doing}. "
                     "Try again."
                 ) from exc
             except psycopg.Error as exc:
                 lost = is_lost(exc)
-                activity.unknown = activity.unknown or (lost and activity.decisive)
+                activity.unknown = activity.unknown or (lost and activity.committing)
                 if attempt + 1 == ATTEMPTS or not (lost or isinstance(exc, REPEATABLE)):
                     # The statement stays out of the log: it may carry a verifier.
                     log.warning(

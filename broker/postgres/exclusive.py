@@ -34,13 +34,17 @@ class Activity:
 
     Attributes:
         doing: Completes "could not ...".
-        decisive: It is all or nothing, and whether it was done has to be known.
-        unknown: The connection was lost while that was being decided.
+        committing: The COMMIT of a change has been sent, and not been answered.
+        unknown: Its answer was lost.
     """
 
     doing: str
-    decisive: bool = False
+    committing: bool = False
     unknown: bool = False
+
+    def commit(self) -> None:
+        """Know that COMMIT is being sent."""
+        self.committing = True
 
 
 class ExclusiveSession:
@@ -98,14 +102,25 @@ class ExclusiveSession:
 
         Raises:
             UpdateRefused: PostgreSQL will not do it; the description says why.
+            OutcomeUnknown: The answer to COMMIT was lost, raised by whoever holds the lock.
         """
-        self._activity.doing, self._activity.decisive = "change a database", True
+        self._activity.doing = "change a database"
         try:
-            await databases.change_database(self._connections, self._hold, change)
+            await databases.change_database(
+                self._connections, self._hold, change, before_commit=self._activity.commit
+            )
         except Unprocessable as exc:
             raise UpdateRefused(
                 exc.description, instance_usable=True, update_repeatable=True
             ) from exc
+        self._activity.committing = False
+
+    async def is_changed(self, changed: DatabaseSpec) -> bool:
+        """Tell whether an earlier attempt has made a change, having ended what is left of it."""
+        self._activity.doing = "find out whether a database was changed"
+        made = await databases.is_changed(self._hold, changed)
+        self._activity.unknown = False
+        return made
 
     async def drop_database(self, spec: DatabaseSpec, logins: Sequence[str]) -> None:
         """Drop the database, whoever is connected, then these login roles and the group roles."""

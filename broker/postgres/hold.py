@@ -6,20 +6,37 @@ Belongs here: what was found, and finding it again once it has been changed.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from psycopg.errors import LockNotAvailable
 
 from broker.domain.names import former_name, owner_name
 from broker.postgres import look_statements as sql
 from broker.postgres.statements import run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from psycopg import AsyncConnection, AsyncCursor
     from psycopg.rows import TupleRow
     from psycopg.sql import SQL, Composed
 
     from broker.postgres.facts import Facts
+
+T = TypeVar("T")
+
+TENANT_WORK_TIMEOUT = 45
+"""Seconds the whole work on a tenant's database may take, on one connection."""
+
+LOCK_ROUNDS = 4
+"""How often to wait ``lock_timeout`` for the lock of a database."""
+
+FROZEN_AFTER = TENANT_WORK_TIMEOUT + 15
+"""Seconds without a statement after which the holder of a lock is taken for dead.
+
+A holder is idle on the maintenance database while it works on a tenant's, so this must be longer
+than it may spend there.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +115,14 @@ class Hold:
         return self._found
 
     async def lock_too(self, database: str) -> None:
-        """Keep the broker's other sessions away from another database as well, and as long.
+        """Lock another database, too, until this one is unlocked.
 
         Raises:
-            psycopg.errors.LockNotAvailable: Another session is at work there.
+            psycopg.errors.LockNotAvailable: Another session is at work there, and not frozen.
             psycopg.errors.DeadlockDetected: It waits for the database that we have locked.
         """
-        await run(self.connection, sql.lock(former_name(database)))
+        name = former_name(database)
+        await _insisting(self.connection, name, lambda: run(self.connection, sql.lock(name)))
 
     async def look_at(self, database: str) -> FoundDatabase | None:
         """Return what the catalogs say of the database under another name than it is locked by."""
@@ -165,11 +183,28 @@ async def lock_and_look(connection: AsyncConnection, database: str) -> Found:
     """Wait for the lock of a database, and see what is there once it has been granted.
 
     Raises:
-        psycopg.errors.LockNotAvailable: Another session has had it for all of ``lock_timeout``.
+        psycopg.errors.LockNotAvailable: Another session is at work there, and not frozen.
     """
-    cursor = await run(connection, sql.lock(database), *_questions(database))
-    cursor.nextset()
-    return await _answers(cursor)
+
+    async def take() -> Found:
+        cursor = await run(connection, sql.lock(database), *_questions(database))
+        cursor.nextset()
+        return await _answers(cursor)
+
+    return await _insisting(connection, database, take)
+
+
+async def _insisting(
+    connection: AsyncConnection, database: str, take: Callable[[], Awaitable[T]]
+) -> T:
+    """Wait for the lock of a database, and take it from a holder that is frozen."""
+    for _ in range(LOCK_ROUNDS - 1):
+        try:
+            return await take()
+        except LockNotAvailable:
+            key = sql.lock_key(database)
+            await connection.execute(sql.END_FROZEN_HOLDER, [key, FROZEN_AFTER])
+    return await take()
 
 
 def _questions(database: str) -> tuple[Composed, Composed]:

@@ -89,6 +89,13 @@ AND d.datdba = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER
 """)
 """Look up the connection limit of a database of ours as its plan has it: on its owner role."""
 
+COMMENT_ON_ROLE = SQL("""
+SELECT pg_catalog.shobj_description(r.oid, 'pg_authid')
+FROM pg_catalog.pg_roles AS r
+WHERE r.rolname = %s
+""")
+"""Look at the whole comment on a role."""
+
 SIZE = SQL("SELECT pg_catalog.pg_database_size(%s::pg_catalog.name)")
 """Measure a database, in bytes."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import structlog
 from psycopg import errors
 from psycopg.sql import SQL
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from broker.domain.database import DatabaseSpec
     from broker.postgres.connections import Connections
     from broker.postgres.hold import Hold
+
+log = structlog.get_logger()
 
 BATCH = 100
 """Relations handed over in one transaction when all at once are too many."""
@@ -146,7 +149,15 @@ async def _retire(
                 await clean(connections, hold, database, roles, oids)
         else:
             return
-    await insist(connections, hold.connection, sql.drop_roles(roles))
+    try:
+        await insist(connections, hold.connection, sql.drop_roles(roles))
+    except errors.DependentObjectsStillExist as exc:
+        log.warning("role not dropped", database=hold.database, detail=exc.diag.message_detail)
+        raise PermanentFailure(
+            f"A login of the database {hold.database!r} has been closed, and cannot be dropped: it "
+            "was given rights that the broker cannot take away. Ask the operator of this broker; "
+            "its log says on what."
+        ) from exc
 
 
 async def clean(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from psycopg.sql import SQL, Composed, Identifier
+from psycopg.sql import SQL, Composed, Identifier, Literal
 
 from broker.postgres.prepared import Prepared
 
@@ -43,6 +43,14 @@ GROUP BY 1 ORDER BY 1
 """)
 """Disconnect the broker's logins whose passwords are accepted no more."""
 
+END_OWN = SQL("""
+SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(a.pid))
+FROM pg_catalog.pg_stat_activity AS a
+WHERE a.datname = {} AND a.usename = CURRENT_USER
+AND a.application_name = pg_catalog.current_setting('application_name')
+""")
+"""Disconnect the broker's own sessions from a database."""
+
 END_BLOCKERS = SQL("""
 SELECT pg_catalog.pg_terminate_backend(a.pid)
 FROM pg_catalog.pg_stat_activity AS a
@@ -56,13 +64,16 @@ DEPENDENT_DATABASES = Prepared(
     "look_at_dependent_databases",
     ("oid[]",),
     """
-SELECT DISTINCT d.datname::pg_catalog.text
+SELECT DISTINCT coalesce(d.datname, pg_catalog.current_database())::pg_catalog.text
 FROM pg_catalog.pg_shdepend AS s
-JOIN pg_catalog.pg_database AS d ON d.oid = s.dbid
+LEFT JOIN pg_catalog.pg_database AS d ON d.oid = s.dbid
 WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND s.refobjid = ANY ($1)
 """,
 )
-"""List the databases in which roles own something, or were granted something."""
+"""List the databases in which roles own something, or were granted something.
+
+For what belongs to no database, as a right on one does, this one.
+"""
 
 PREPARED = (END_SESSIONS, DEPENDENT_DATABASES)
 
@@ -144,6 +155,11 @@ def reassign(
 def drop_owned(roles: Sequence[str]) -> Composed:
     """Take away all rights of roles in this database, and what they still own."""
     return SQL("DROP OWNED BY {} CASCADE").format(_names(roles))
+
+
+def end_own(database: str) -> Composed:
+    """Disconnect the broker's own sessions from a database; an operator's may go on."""
+    return END_OWN.format(Literal(database))
 
 
 def no_login(login: str) -> Composed:

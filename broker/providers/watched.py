@@ -136,8 +136,12 @@ class WatchedEngine:
                 )
         try:
             yield
-        except (ServerUnavailable, OutcomeUnknown) as exc:
+        except ServerUnavailable as exc:
             self._note(reachable=False, reason=exc)
+            raise
+        except OutcomeUnknown as exc:
+            if isinstance(exc.__cause__, ServerUnavailable):
+                self._note(reachable=False, reason=exc.__cause__)
             raise
 
     def _note(self, *, reachable: bool, reason: BrokerError | None = None) -> None:

@@ -47,8 +47,17 @@ class DatabaseSession(Protocol):
     async def change_database(self, change: DatabaseChange) -> None:
         """Apply an update in one transaction: all of it or, when it raises, nothing.
 
+        When the server goes away during COMMIT, nobody knows (``Engine.exclusively``).
+
         Raises:
             UpdateRefused: PostgreSQL will not do it; the description says why.
+        """
+
+    async def is_changed(self, changed: DatabaseSpec) -> bool:
+        """Tell whether an earlier attempt has made a change, having ended what is left of it.
+
+        Args:
+            changed: What it leads to; limits and options play no part.
         """
 
     async def drop_database(self, spec: DatabaseSpec, logins: Sequence[str]) -> None:
@@ -153,6 +162,8 @@ class Engine(Protocol):
 
         Raises:
             TemporaryFailure: The server is down or full, or the lock stays taken.
+            OutcomeUnknown: The answer to the COMMIT of a change was lost. Whoever begins again is
+                to find out first (``DatabaseSession.is_changed``).
         """
 
     async def database_size(self, database: str) -> int:

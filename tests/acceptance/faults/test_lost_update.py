@@ -8,22 +8,29 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from psycopg.sql import SQL, Identifier
 
 from broker.domain.operation import OperationKind
 from tests.acceptance.faults.requests import Request
 from tests.integration.store.test_lost_commit import Fault, through_proxy
+from tests.support.faults_failpoints import Action
 from tests.support.faults_fleet import a_fleet
 from tests.support.faults_platform import CREATED
+from tests.support.postgres import BROKER_ROLE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+    from typing import LiteralString
 
     from tests.integration.store.test_lost_commit import Proxy
     from tests.support.faults_fleet import Fleet
     from tests.support.postgres import PostgresServer
 
-UNKNOWN = "may have been made"
+UNKNOWN = "whether the change was made"
+
+IN_THE_WAY = SQL("ALTER ROLE {} CONNECTION LIMIT 1")
+OWNERS: LiteralString = "SELECT rolname FROM pg_roles WHERE rolname LIKE 'd%\\_owner'"
 
 
 @pytest.fixture
@@ -75,5 +82,44 @@ async def test_an_update_whose_server_goes_away_has_not_failed(
 
         proxy.fault = None
         assert (await request.over(platform)).json()["state"] == "succeeded"
+        assert (await request.settled(platform)).status_code in CREATED
+    await fleet.agrees()
+
+
+async def test_an_update_whose_server_goes_away_before_its_commit_has_failed(
+    distant: tuple[Proxy, Fleet],
+) -> None:
+    """It cannot have been made, so nobody has to wait for the server to know."""
+    proxy, fleet = distant
+    async with fleet.platform() as platform:
+        request = await Request.prepared(platform, OperationKind.UPDATE)
+        proxy.request, proxy.answer = b"COMMENT ON ROLE", b"COMMENT\0"
+        proxy.fault = Fault.NETWORK_LOST
+        answer = await request.sent_once(platform)
+        assert proxy.struck.is_set()
+        assert answer is not None
+        assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+        assert UNKNOWN not in answer.json()["description"]
+        assert not await fleet.is_busy(request.instance)
+        proxy.fault = None
+        assert (await request.settled(platform)).status_code in CREATED
+    await fleet.agrees()
+
+
+async def test_an_update_that_was_taken_over_and_cannot_be_made_fails(
+    distant: tuple[Proxy, Fleet],
+) -> None:
+    """Whoever takes it over finds out that it was not made, and has no more patience than ever."""
+    _, fleet = distant
+    async with fleet.platform() as platform, fleet.platform(fleet.failing) as unlucky:
+        request = await Request.prepared(platform, OperationKind.UPDATE)
+        await fleet.arm(OperationKind.UPDATE, "adopt_database", Action.KILL)
+        assert await request.sent_once(unlucky) is None
+        async with fleet.postgres.superuser(BROKER_ROLE) as obstacle:
+            await obstacle.execute("BEGIN")
+            for (owner,) in await (await obstacle.execute(OWNERS)).fetchall():
+                await obstacle.execute(IN_THE_WAY.format(Identifier(owner)))
+            assert (await request.over(platform)).json()["state"] == "failed"
+            await obstacle.execute("ROLLBACK")
         assert (await request.settled(platform)).status_code in CREATED
     await fleet.agrees()

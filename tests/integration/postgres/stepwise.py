@@ -47,6 +47,16 @@ class StepwiseEngine(PostgresEngine):
         """Apply an update."""
         await self._alone(change.database.name, lambda database: database.change_database(change))
 
+    async def is_changed(self, changed: DatabaseSpec) -> bool:
+        """Tell whether a change was made."""
+        answers: list[bool] = []
+
+        async def ask(database: DatabaseSession) -> None:
+            answers.append(await database.is_changed(changed))
+
+        await self._alone(changed.name, ask)
+        return answers[-1]
+
     async def drop_database(self, spec: DatabaseSpec, logins: Sequence[str]) -> None:
         """Drop the database and its roles."""
         await self._alone(spec.name, lambda database: database.drop_database(spec, logins))

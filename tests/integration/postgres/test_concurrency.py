@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 
 from broker.domain.database import Access
 from broker.domain.errors import TemporaryFailure
-from broker.postgres import connections, statements
+from broker.postgres import hold, statements
 from broker.postgres.look_statements import lock, lock_key
 from tests.integration.postgres.stepwise import StepwiseEngine
 from tests.integration.postgres.tenants import (
@@ -143,7 +143,7 @@ async def test_a_frozen_process_loses_its_lock(
     engine: StepwiseEngine, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A holder that has not run anything for long is disconnected, and the step goes on."""
-    monkeypatch.setattr(connections, "FROZEN_AFTER", 0)
+    monkeypatch.setattr(hold, "FROZEN_AFTER", 0)
     spec = database_spec()
     async with await AsyncConnection.connect(postgres.broker_dsn(), autocommit=True) as frozen:
         await frozen.execute(lock(spec.name))
@@ -156,7 +156,7 @@ async def test_a_lock_that_stays_is_a_temporary_failure(
     engine: StepwiseEngine, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A holder that is merely slow is left in peace, and the caller is told to come back."""
-    monkeypatch.setattr(connections, "LOCK_ROUNDS", 1)
+    monkeypatch.setattr(hold, "LOCK_ROUNDS", 1)
     spec = database_spec()
     async with await AsyncConnection.connect(postgres.broker_dsn(), autocommit=True) as slow:
         await slow.execute(lock(spec.name))

@@ -15,7 +15,7 @@ from broker.domain.errors import TemporaryFailure
 from broker.domain.operation import OperationKind
 from broker.operations import runner as runner_module
 from broker.operations.steps import Step, steps_of
-from broker.postgres import connections
+from broker.postgres import connections, hold
 from broker.postgres.connections import Connections
 from broker.postgres.look_statements import lock
 from tests.integration.postgres.replica import WINDOW, Life, a_replica
@@ -199,7 +199,7 @@ async def test_frozen_between_its_steps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A holder whose lock was taken from it while it was frozen asks before it does anything."""
-    monkeypatch.setattr(connections, "FROZEN_AFTER", 0)
+    monkeypatch.setattr(hold, "FROZEN_AFTER", 0)
     spec = database_spec()
     frozen, thawed = asyncio.Event(), asyncio.Event()
     ours = True
@@ -258,7 +258,7 @@ async def test_a_frozen_session_on_a_tenants_database_is_ended(
 ) -> None:
     """The server itself ends it, before anybody may take the lock, with what it was about to do."""
     longest = connections.TENANT_STATEMENT_TIMEOUT + connections.IDLE_TIMEOUT
-    assert longest < connections.FROZEN_AFTER
+    assert longest < hold.FROZEN_AFTER
     monkeypatch.setattr(connections, "IDLE_TIMEOUT", 1)
     server = Connections("test-server", postgres.broker_dsn(), pool_size=1)
     async with await server.connect(tenant.spec.name) as session:

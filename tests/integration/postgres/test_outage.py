@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from psycopg import errors
+from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from broker.domain.database import DatabaseChange, Limits
 from broker.domain.errors import ServerUnavailable
 from broker.embedded import StopMode
+from broker.postgres.connections import connect_once
 from tests.integration.postgres.servers import PASSWORD, OwnServer
 from tests.integration.postgres.tenants import database_spec, is_alive, login_spec
 from tests.support.postgres import embedded_postgres
@@ -134,6 +136,16 @@ async def test_opening_does_not_need_the_server(own_server: OwnServer) -> None:
             await engine.ensure_roles(database_spec())
         await own_server.embedded.start()
         await engine.ensure_roles(database_spec())
+
+
+async def test_a_server_that_falls_silent_is_given_up(own_server: OwnServer) -> None:
+    """The kernel ends connections to a host that is gone, soon, unless the operator says when."""
+    for given, expected in ((None, "10000"), ("5000", "5000")):
+        changed = {} if given is None else {"tcp_user_timeout": given}
+        async with await connect_once(make_conninfo(own_server.dsn, **changed)) as connection:
+            parameters = connection.info.get_parameters()
+            assert parameters["tcp_user_timeout"] == expected
+            assert int(parameters["keepalives_idle"]) <= 30
 
 
 async def test_a_wrong_password_is_not_shown(own_server: OwnServer) -> None:

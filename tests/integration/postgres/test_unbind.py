@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
+from structlog.testing import capture_logs
 
 from broker.domain.database import Access, Limits
 from broker.domain.errors import PermanentFailure
+from broker.postgres import hold
 from broker.postgres.look_statements import lock
 from tests.integration.postgres.tenants import (
     is_alive,
@@ -211,6 +213,60 @@ async def test_grants_from_a_stranger_do_not_keep_the_role(
     await tenant.unbind(login)
     assert not await exists(superuser, login)
     assert await foreign.query("SELECT count(*) FROM t") == [(0,)]
+
+
+async def test_rights_on_a_database_itself_do_not_keep_the_role(
+    tenant: Tenant, stranger: Tenant, superuser: Session
+) -> None:
+    """A superuser's slip is taken back where the broker can, and told to the operator elsewhere."""
+    login = await tenant.bind()
+    grant = SQL("GRANT CONNECT ON DATABASE {} TO {}")
+    revoke = SQL("REVOKE CONNECT ON DATABASE {} FROM {}")
+    for database in (tenant.spec.name, stranger.spec.name):
+        await superuser.execute(grant.format(Identifier(database), Identifier(login.name)))
+    await tenant.unbind(login)
+    assert not await exists(superuser, login)
+
+    login = await tenant.bind()
+    postgres = (Identifier("postgres"), Identifier(login.name))
+    await superuser.execute(grant.format(*postgres))
+    with capture_logs() as logs:
+        with pytest.raises(PermanentFailure, match="rights that the broker cannot take away"):
+            await tenant.unbind(login)
+        assert not await login.can_connect()
+    assert "postgres" in logs[-1]["detail"]
+    await superuser.execute(revoke.format(*postgres))
+    await tenant.unbind(login)
+    assert not await exists(superuser, login)
+
+
+async def test_a_login_goes_before_a_database_that_was_dropped_by_half(
+    tenant: Tenant, superuser: Session
+) -> None:
+    """Platforms unbind before they deprovision, whatever an operator's DROP has left."""
+    login = await tenant.bind()
+    await superuser.execute(
+        "UPDATE pg_database SET datconnlimit = -2 WHERE datname = %s", [tenant.spec.name]
+    )
+    await tenant.unbind(login)
+    assert not await exists(superuser, login)
+
+
+async def test_a_frozen_holder_of_a_strangers_database_loses_its_lock(
+    tenant: Tenant, stranger: Tenant, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody who stands still keeps a login of another tenant from being revoked."""
+    monkeypatch.setattr(hold, "FROZEN_AFTER", 0)
+    login, foreign = await tenant.bind(), await stranger.bind()
+    async with foreign.session() as session:
+        await session.execute("CREATE TABLE t (a int)")
+        await session.execute(SQL("GRANT ALL ON t TO {}").format(Identifier(login.name)))
+    async with await psycopg.AsyncConnection.connect(
+        postgres.broker_dsn(), autocommit=True
+    ) as frozen:
+        await frozen.execute(lock(stranger.spec.name))
+        await tenant.unbind(login)
+        assert not await is_alive(frozen)
 
 
 async def test_a_strangers_database_is_not_entered_while_it_is_worked_on(

@@ -7,13 +7,16 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from psycopg import AsyncConnection
 
-from broker.domain.database import Limits
+from broker.domain.database import DatabaseChange, Limits
 from broker.domain.errors import UpdateRefused
-from tests.integration.postgres.tenants import LIMITS, rows
+from broker.postgres.statements import comment_on_role
+from tests.integration.postgres.tenants import LIMITS, is_alive, rows
 
 if TYPE_CHECKING:
     from tests.integration.postgres.tenants import Session, Tenant, Tenants
+    from tests.support.postgres import PostgresServer
 
 BIGGER = Limits(connections=40, connections_per_binding=30, statement_timeout=timedelta(seconds=77))
 
@@ -132,3 +135,22 @@ async def test_updating_a_full_database(tenants: Tenants, superuser: Session) ->
     async with login.session():
         await tenant.update(limits=BIGGER)
     assert (await limits(superuser, tenant))[0][:2] == (40, 30)
+
+
+async def test_what_an_earlier_attempt_has_done_is_found_out(
+    tenant: Tenant, postgres: PostgresServer
+) -> None:
+    """A change is there or not, and whoever was at it is gone; an operator's session stays."""
+    changed = replace(tenant.spec, record="what the instance has become")
+    dsn = postgres.broker_dsn(tenant.spec.name)
+    async with (
+        await AsyncConnection.connect(dsn, application_name="pgbroker") as earlier,
+        await AsyncConnection.connect(dsn, application_name="psql") as operators,
+    ):
+        await earlier.execute(comment_on_role(changed.owner, changed.owner_comment))
+        assert not await tenant.engine.is_changed(changed)
+        assert not await is_alive(earlier)
+        assert await is_alive(operators)
+    await tenant.engine.change_database(DatabaseChange(changed, (), (), ()))
+    assert await tenant.engine.is_changed(changed)
+    assert not await tenant.engine.is_changed(replace(changed, record="something else"))

@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 from broker.domain.errors import TemporaryFailure
 from broker.domain.operation import OperationKind, OperationState, Work
 from broker.operations import runner
+from broker.operations.patience import TELL_EVERY
 from broker.operations.runner import OperationRunner
-from broker.operations.telling import TELL_EVERY
 from tests.unit.domain import examples
 from tests.unit.operations.test_steps import CATALOG, TAGS
 
