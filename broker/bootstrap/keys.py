@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
+from rich.text import Text
 
 from broker.bootstrap.fleet import operated
 from broker.domain.errors import BrokerError
@@ -102,6 +103,6 @@ def table_of(rows: Sequence[dict[str, Any]]) -> Table:
         uses = ", ".join(f"{what}: {count}" for what, count in row["uses"].items())
         if row["removable"]:
             uses = "nothing; it can be removed from the configuration"
-        status = f"[red]{row['status']}[/]" if row["status"] in _BAD else row["status"]
+        status = Text(row["status"], "red" if row["status"] in _BAD else "")
         table.add_row(row["id"], status, uses)
     return table

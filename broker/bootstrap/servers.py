@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from rich.table import Table
+from rich.text import Text
 
 from broker.bootstrap.fleet import admin_login
 from broker.config.connections import dsn_problem
@@ -157,9 +158,10 @@ def findings_table(reports: Sequence[Report]) -> Table:
     table = Table("server", "", "what", "finding", "remedy", box=None, pad_edge=False)
     for report in reports:
         if not report.findings:
-            table.add_row(report.server, "[green]ok[/]", "", "fit for tenants", "")
+            table.add_row(report.server, Text("ok", "green"), "", "fit for tenants", "")
         for finding in report.findings:
-            mark = "[red]error[/]" if finding.severity == "error" else "[yellow]warning[/]"
+            color = "red" if finding.severity == "error" else "yellow"
+            mark = Text(finding.severity, color)
             table.add_row(report.server, mark, finding.subject, finding.message, finding.remedy)
     return table
 

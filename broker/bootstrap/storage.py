@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
+from rich.text import Text
 
 from broker.bootstrap.fleet import operated
 from broker.bootstrap.upkeep import now, storage_upkeep
@@ -93,9 +94,9 @@ def table_of(rows: Sequence[dict[str, Any]]) -> Table:
     # Whole on any terminal: it is what `storage allow` takes.
     table.add_column("instance", overflow="fold")
     for row in rows:
-        state = f"[red]{row['state']}[/]" if row["state"] == "full" else row["state"]
+        state = Text(row["state"], "red" if row["state"] == "full" else "")
         if row["writes_allowed_until"]:
-            state = f"writes until {row['writes_allowed_until'][:16]}"
+            state = Text(f"writes until {row['writes_allowed_until'][:16]}")
         table.add_row(
             row["platform"],
             row["plan"] or "(gone)",

@@ -135,12 +135,15 @@ def purge(
         typer.confirm(
             f"Drop the data of {len(deletions)} deleted instance(s) for good?", abort=True
         )
-    purged = []
-    for deletion in deletions:
-        found = run(instances.purge_instance(settings, deletion))
-        purged.append(str(found.id))
-        if not as_json:
-            key = found.instance.key
-            say(f"The data of the instance {key.instance_id} of {key.platform} is gone.")
-    if as_json:
-        typer.echo(json.dumps({"purged": purged}, indent=2))
+    purged: list[str] = []
+    try:
+        for deletion in deletions:
+            found = run(instances.purge_instance(settings, deletion))
+            purged.append(str(found.id))
+            if not as_json:
+                key = found.instance.key
+                say(f"The data of the instance {key.instance_id} of {key.platform} is gone.")
+    finally:
+        # Also when one could not be dropped: what is gone is gone.
+        if as_json:
+            typer.echo(json.dumps({"purged": purged}, indent=2))

@@ -103,6 +103,8 @@ def _report_document(report: "ServerReport") -> dict[str, object]:
 
 
 def _print_reports(reports: list["ServerReport"]) -> None:
+    from rich.text import Text
+
     table = _table("server", "what", "database or role", "instance", "detail", "")
     for report in reports:
         for drift in report.drift:
@@ -114,7 +116,7 @@ def _print_reports(reports: list["ServerReport"]) -> None:
                 drift.deviation.subject,
                 drift.instance_id or "",
                 drift.deviation.detail,
-                f"[green]{done}[/]" if drift.resolved else f"[yellow]{kind.treatment.value}[/]",
+                Text(done, "green") if drift.resolved else Text(kind.treatment.value, "yellow"),
             )
     if table.row_count:
         show(table)

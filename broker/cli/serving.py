@@ -85,4 +85,4 @@ def _welcome(address: "Address") -> None:
         "",
     )
     for line in lines:
-        out.print(line, highlight=False, markup=False, soft_wrap=True)
+        out.print(line, highlight=False, soft_wrap=True)

@@ -44,7 +44,7 @@ def smoke(
     try:
         target = find_target(url, os.environ, ca_file=ca_file, insecure=insecure)
     except TargetUnusable as exc:
-        err.print(str(exc), style="red", highlight=False, markup=False, soft_wrap=True)
+        err.print(str(exc), style="red", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from exc
     wishes = Wishes(service=service, plan=plan, timeout=timeout, as_json=json)
     raise typer.Exit(run_smoke(target, wishes, out))

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-out = Console()
-err = Console(stderr=True)
+# Ids are the platforms', and may look like markup.
+out = Console(markup=False)
+err = Console(stderr=True, markup=False)
 
 _WIDEST = 10_000
 """Columns of a pipe or a file."""
@@ -45,13 +46,13 @@ def explained() -> Iterator[None]:
     try:
         yield
     except (AddressUnavailable, BrokerError, ConfigurationError, EmbeddedPostgresError) as exc:
-        err.print(str(exc), style="red", highlight=False, markup=False, soft_wrap=True)
+        err.print(str(exc), style="red", highlight=False, soft_wrap=True)
         cause = exc.cause if isinstance(exc, BrokerError) else None
         if cause is not None:
             # The user of a platform is told to try again; whoever sits here can mend it.
             where = "PGBROKER_STATE_DSN leads to" if isinstance(exc, StateUnavailable) else "Cause"
             hint = f"{where}: {cause}"
-            err.print(hint, highlight=False, markup=False, soft_wrap=True)
+            err.print(hint, highlight=False, soft_wrap=True)
             if isinstance(exc, StateUnavailable):
                 made = "Its role and database are made by hand, once: see docs/configuration.md."
                 err.print(made, highlight=False, soft_wrap=True)
@@ -80,7 +81,7 @@ def log_beside(level: "LogLevel") -> None:
 
 def say(sentence: str) -> None:
     """Print a sentence on one line, whatever the width: ids and commands are there to be copied."""
-    out.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    out.print(sentence, highlight=False, soft_wrap=True)
 
 
 def show(table: Table) -> None:
@@ -89,7 +90,7 @@ def show(table: Table) -> None:
     A row is a line. On a terminal that is too narrow for that, it is a paragraph with a line for
     each cell.
     """
-    wide = Console(width=_WIDEST, highlight=False)
+    wide = Console(width=_WIDEST, highlight=False, markup=False)
     width = Measurement.get(wide, wide.options, table).maximum
     if out.is_terminal and width > out.width:
         _show_expanded(table)

@@ -98,7 +98,9 @@ class OperationRunner:
             latest = await self._store.operation(operation.id) or operation
             if latest.state is OperationState.FAILED:
                 raise recorded_failure(latest)
-            if latest.state is OperationState.SUCCEEDED or pause is None:
+            # What has to say why it takes so long is not waited for by anybody who can poll.
+            held_up = patient and latest.description is not None
+            if latest.state is OperationState.SUCCEEDED or held_up or pause is None:
                 return latest
             await asyncio.sleep(pause)
         return operation

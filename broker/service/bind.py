@@ -117,6 +117,11 @@ async def _record(
         broker, OperationKind.BIND, key.instance, request.caller, binding_id=key.binding_id
     )
     if stored is not None:
+        if stored.expires_at is not None and stored.expires_at <= broker.clock():
+            raise Unprocessable(
+                "The credentials of this binding have expired before it was asked for again. Ask "
+                "for one with another id; nothing has been changed."
+            )
         binding = replace(stored, status=Status.CREATING)
         if stored.secret is None:
             binding = replace(binding, secret=generate_login_secret())

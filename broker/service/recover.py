@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING
 
 from broker.domain.errors import BrokerError, StateUnavailable
@@ -29,7 +29,7 @@ from broker.service.recoverable import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from broker.domain.deleted import DeletedInstance, DeletedKey
     from broker.service.ports import DatabaseSession, Engine, StateTransaction, Store, Tags
@@ -80,7 +80,8 @@ class RecoveryReport:
     Attributes:
         found: Instances and bindings.
         unreadable: How many things carry the tag of a key that is not configured, by key id.
-        failures: Servers that could not be looked at, and why; recover again when they are back.
+        failures: Servers that could not be looked at, or the state database, and why; recover
+            again when they are back.
     """
 
     found: list[Recovery] = field(default_factory=list)
@@ -101,11 +102,36 @@ async def recover(store: Store, engines: Mapping[str, Engine], tags: Tags) -> Re
         store: The state; its schema is up to date.
         engines: Of the configured servers, by name.
         tags: Opens the comments: the keys are what must have survived.
-
-    Raises:
-        StateUnavailable: The state database cannot be reached.
     """
     report = RecoveryReport()
+    candidates, kept = await _listed(engines, tags, report)
+    believed = [one for claims in candidates.values() for one in _believed(claims, report)]
+    additions = [
+        *((one.server, partial(_add, store, engines[one.server], tags, one)) for one in believed),
+        *(
+            (server, partial(_add_deleted, store, engines[server], tags, server, deleted))
+            for server, deleted in kept.values()
+        ),
+    ]
+    for server, add in additions:
+        if server in report.failures:
+            continue
+        try:
+            report.found.extend(await add())
+        except StateUnavailable as exc:
+            report.failures["the state database"] = exc.description
+            break
+        except BrokerError as exc:
+            report.failures[server] = exc.description
+    return report
+
+
+async def _listed(
+    engines: Mapping[str, Engine], tags: Tags, report: RecoveryReport
+) -> tuple[
+    dict[InstanceKey, list[RecoverableInstance]], dict[DeletedKey, tuple[str, DeletedInstance]]
+]:
+    """Return the instances that servers say they have, and the kept ones with their servers."""
     results = await asyncio.gather(
         *(engine.inventory() for engine in engines.values()), return_exceptions=True
     )
@@ -124,25 +150,7 @@ async def recover(store: Store, engines: Mapping[str, Engine], tags: Tags) -> Re
                 for deleted in kept_databases(inventory, tags):
                     if deleted.key not in kept or deleted.instance.server == server:
                         kept[deleted.key] = server, deleted
-    for claims in candidates.values():
-        for candidate in _believed(claims, report):
-            with _noting_failure(candidate.server, report):
-                await _add(store, engines[candidate.server], tags, candidate, report)
-    for server, deleted in kept.values():
-        with _noting_failure(server, report):
-            await _add_deleted(store, engines[server], tags, deleted, report, server=server)
-    return report
-
-
-@contextmanager
-def _noting_failure(server: str, report: RecoveryReport) -> Iterator[None]:
-    """Note that a server went away meanwhile, and go on; without the state nothing goes on."""
-    try:
-        yield
-    except StateUnavailable:
-        raise
-    except BrokerError as exc:
-        report.failures[server] = exc.description
+    return candidates, kept
 
 
 async def _confirmed() -> None:
@@ -165,8 +173,8 @@ def _believed(
 
 
 async def _add(
-    store: Store, engine: Engine, tags: Tags, listed: RecoverableInstance, report: RecoveryReport
-) -> None:
+    store: Store, engine: Engine, tags: Tags, listed: RecoverableInstance
+) -> list[Recovery]:
     """Add an instance with its bindings, in one transaction, as far as they are not there."""
     found: list[Recovery] = []
 
@@ -178,7 +186,7 @@ async def _add(
                 found.extend(await _added(store, present))
 
     await engine.exclusively(listed.database, add, confirm=_confirmed)
-    report.found.extend(found)
+    return found
 
 
 async def _added(store: Store, candidate: RecoverableInstance) -> list[Recovery]:
@@ -198,11 +206,9 @@ async def _add_deleted(
     store: Store,
     engine: Engine,
     tags: Tags,
-    listed: DeletedInstance,
-    report: RecoveryReport,
-    *,
     server: str,
-) -> None:
+    listed: DeletedInstance,
+) -> list[Recovery]:
     former, name = listed.instance, retained_name(listed.instance.database)
     deleted = replace(listed, instance=replace(former, server=server))
     found: list[Recovery] = []
@@ -224,7 +230,7 @@ async def _add_deleted(
         found.append(Recovery(server, name, key.platform, key.instance_id, outcome))
 
     await engine.exclusively(former.database, add, confirm=_confirmed)
-    report.found.extend(found)
+    return found
 
 
 async def _add_instance(state: StateTransaction, candidate: RecoverableInstance) -> Outcome:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from broker.domain.database import DatabaseSpec
-from broker.domain.errors import BrokerError
+from broker.domain.errors import BrokerError, StateUnavailable
 from broker.domain.names import owner_name
 from broker.service.reconcile import PATIENCE
 from broker.service.reconcile_database import InProgress
@@ -51,6 +51,8 @@ async def drop_unknown_spares(reconciler: Reconciler, servers: Iterable[str]) ->
     for server in servers:
         try:
             await _drop_on(reconciler, reconciler.engines[server], report)
+        except StateUnavailable:
+            raise
         except BrokerError as exc:
             report.failures[server] = exc.description
     return report
@@ -69,6 +71,8 @@ async def _drop_on(reconciler: Reconciler, engine: Engine, report: SparesReport)
             report.left[suspect.name] = "It is known by now."
         except TimeoutError:
             report.left[suspect.name] = f"It took longer than {PATIENCE:.0f} s."
+        except StateUnavailable:
+            raise
         except BrokerError as exc:
             report.left[suspect.name] = exc.description
         else:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from broker.domain import decide
 from broker.domain.errors import NotFound, UpdateRefused
-from broker.domain.instance import Status
 from broker.domain.operation import OperationKind, UpdateTarget, Work
 from broker.domain.parameters import InstanceParameters, merge_parameters, update_extensions
 from broker.service.context import (
@@ -30,6 +29,15 @@ if TYPE_CHECKING:
     from broker.service.ports import StateTransaction
 
 
+class _ToBeMeasured(Exception):
+    """A database has to be measured, which is not done while its instance's row is locked."""
+
+    def __init__(self, server: str, database: str) -> None:
+        super().__init__()
+        self.server = server
+        self.database = database
+
+
 async def update(broker: Broker, request: UpdateRequest) -> Outcome:
     """Change the plan, the parameters, the context or the maintenance version of an instance.
 
@@ -44,37 +52,46 @@ async def update(broker: Broker, request: UpdateRequest) -> Outcome:
     plan = _wanted_plan(broker, request, stored)
     broker.check_parameters(plan.schemas["update"], request.parameters or {})
     check_asynchronous(plan, accepts_incomplete=request.accepts_incomplete)
-    if stored is not None and stored.status is Status.READY and plan.id != stored.plan_id:
-        await _check_storage(broker, stored, plan)
+    try:
+        task = await _begin(broker, request, plan)
+    except _ToBeMeasured as unmeasured:
+        size = await broker.servers.engine(unmeasured.server).database_size(unmeasured.database)
+        decide.check_storage(plan, size)
+        task = await _begin(broker, request, plan, measured=True)
+    if task is None:
+        return UNCHANGED
+    return await carry_out(broker, task, plan=plan, accepts_incomplete=request.accepts_incomplete)
+
+
+async def _begin(
+    broker: Broker, request: UpdateRequest, plan: Plan, *, measured: bool = False
+) -> Work | Operation | None:
+    """Decide what a request leads to, in one transaction; ``None`` when it is done.
+
+    Raises:
+        _ToBeMeasured: It has to be known first whether the data fits into the plan.
+    """
     async with unblocking(broker) as blockers, broker.store.transaction() as state:
         stored = await state.instance(request.instance)
         if stored is None:
             raise NotFound("There is no such service instance.")
         target = _target(broker, request, stored, plan)
         active = blockers.found(await state.active_operations(request.instance))
-        task: Work | Operation
         match decide.decide_update(target, stored, next(iter(active), None)):
             case decide.Replay():
-                return UNCHANGED
-            case decide.Await(operation=task):
-                pass
+                return None
+            case decide.Await(operation=running):
+                return running
             case decide.Create():
                 if plan.id != stored.plan_id:
+                    if plan.limits.storage is not None and not measured:
+                        raise _ToBeMeasured(stored.server, stored.database)
                     await _check_growth(broker, state, stored, plan)
                 operation = new_operation(
                     broker, OperationKind.UPDATE, request.instance, request.caller, target=target
                 )
                 await state.add_operation(operation, lease=broker.lease)
-                task = Work(operation, stored, tuple(await state.bindings(request.instance)))
-    return await carry_out(broker, task, plan=plan, accepts_incomplete=request.accepts_incomplete)
-
-
-async def _check_storage(broker: Broker, stored: Instance, plan: Plan) -> None:
-    """Refuse a plan that is too small, before anything is recorded."""
-    decide.check_plan_change(broker.catalog.find_plan(stored.service_id, stored.plan_id), plan)
-    if plan.limits.storage is not None:
-        size = await broker.servers.engine(stored.server).database_size(stored.database)
-        decide.check_storage(plan, size)
+                return Work(operation, stored, tuple(await state.bindings(request.instance)))
 
 
 async def _check_growth(

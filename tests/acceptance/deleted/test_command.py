@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -151,8 +152,9 @@ def test_data_is_dropped_before_its_time(
     name, kept = credentials["database"], found["database"]
     assert command("purge", found["id"]).returncode == 1
     assert server.databases(name, kept) == [kept]
-    done = command("purge", found["id"], "--yes", "--json")
-    assert (done.returncode, json.loads(done.stdout)) == (0, {"purged": [found["id"]]})
+    done = command("purge", found["id"], str(uuid4()), "--yes", "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (1, {"purged": [found["id"]]})
+    assert done.stderr
     assert server.databases(name, kept) == []
     assert server.roles(name, f"{name}_owner") == {}
     refused = kubernetes.provision(new_id(), parameters={"restore_from_instance": instance})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import httpx
@@ -13,9 +13,11 @@ from psycopg.sql import SQL, Identifier
 from broker.domain.operation import OperationKind
 from tests.acceptance.faults.requests import Request
 from tests.integration.store.test_lost_commit import Fault, through_proxy
+from tests.support.catalog import LIMITED, ROOMY, SERVICE, TIGHT
 from tests.support.faults_failpoints import Action
 from tests.support.faults_fleet import a_fleet
-from tests.support.faults_platform import CREATED
+from tests.support.faults_platform import CREATED, path
+from tests.support.platform import new_id
 from tests.support.postgres import BROKER_ROLE
 
 if TYPE_CHECKING:
@@ -33,16 +35,16 @@ IN_THE_WAY = SQL("ALTER ROLE {} CONNECTION LIMIT 1")
 OWNERS: LiteralString = "SELECT rolname FROM pg_roles WHERE rolname LIKE 'd%\\_owner'"
 
 
-@pytest.fixture
-async def distant(
-    postgres: PostgresServer, state_dsn: str, tmp_path: Path
+@asynccontextmanager
+async def distantly(
+    postgres: PostgresServer, state_dsn: str, directory: Path, **settings: str
 ) -> AsyncIterator[tuple[Proxy, Fleet]]:
-    """Return a proxy, and a fleet that reaches its tenants' server through it."""
+    """Yield a proxy, and a fleet that reaches its tenants' server through it."""
     # A replica that is killed says goodbye to nobody.
     with suppress(ConnectionError):
         async with through_proxy(postgres.broker_dsn()) as (proxy, dsn):
-            fleet = a_fleet(postgres, state_dsn, tmp_path, RETRY_SECONDS="1")
-            servers_file = tmp_path / "servers.yaml"
+            fleet = a_fleet(postgres, state_dsn, directory, RETRY_SECONDS="1", **settings)
+            servers_file = directory / "servers.yaml"
             servers = json.loads(servers_file.read_text("utf-8"))["servers"]
             distant = [{**server, "admin_dsn": dsn} for server in servers]
             servers_file.write_text(json.dumps({"servers": distant}), "utf-8")
@@ -51,6 +53,28 @@ async def distant(
                 yield proxy, fleet
             finally:
                 fleet.end()
+
+
+@pytest.fixture
+async def distant(
+    postgres: PostgresServer, state_dsn: str, tmp_path: Path
+) -> AsyncIterator[tuple[Proxy, Fleet]]:
+    """Return a proxy, and a fleet that reaches its tenants' server through it."""
+    async with distantly(postgres, state_dsn, tmp_path) as proxy_and_fleet:
+        yield proxy_and_fleet
+
+
+@pytest.fixture
+async def distant_limited(
+    postgres: PostgresServer, state_dsn: str, tmp_path: Path
+) -> AsyncIterator[tuple[Proxy, Fleet]]:
+    """Return the same with plans that limit the storage."""
+    catalog_file = tmp_path / "limited.yaml"
+    catalog_file.write_text(LIMITED, "utf-8")
+    async with distantly(
+        postgres, state_dsn, tmp_path, CATALOG_FILE=str(catalog_file)
+    ) as proxy_and_fleet:
+        yield proxy_and_fleet
 
 
 @pytest.mark.parametrize("polled", [False, True])
@@ -122,4 +146,28 @@ async def test_an_update_that_was_taken_over_and_cannot_be_made_fails(
             assert (await request.over(platform)).json()["state"] == "failed"
             await obstacle.execute("ROLLBACK")
         assert (await request.settled(platform)).status_code in CREATED
+    await fleet.agrees()
+
+
+async def test_a_plan_change_that_goes_on_is_not_measured_again(
+    distant_limited: tuple[Proxy, Fleet],
+) -> None:
+    """Asked for again while its server is away, it is the same operation and no error."""
+    proxy, fleet = distant_limited
+    async with fleet.platform(asynchronous=True) as platform:
+        instance = new_id()
+        await platform.provision(instance, TIGHT)
+        proxy.fault = Fault.NETWORK_LOST
+        change = {"service_id": SERVICE, "plan_id": ROOMY}
+        polled = {"accepts_incomplete": "true"}
+        answers = [
+            await platform.once("PATCH", path(instance), json=change, params=polled)
+            for _ in range(2)
+        ]
+        assert proxy.struck.is_set()
+        assert [answer and answer.status_code for answer in answers] == [httpx.codes.ACCEPTED] * 2
+        first, second = (answer.json() for answer in answers if answer is not None)
+        assert first == second
+        proxy.fault = None
+        assert (await platform.update(instance, ROOMY)).status_code in CREATED
     await fleet.agrees()

@@ -64,6 +64,27 @@ async def test_a_platform_may_delete_an_expired_binding_itself(
     assert kubernetes.unbind(instance, binding, BRIEF).status_code == 410
 
 
+async def test_a_binding_that_failed_is_not_made_again_when_its_time_is_over(
+    application: Application, kubernetes: Platform
+) -> None:
+    """A password that PostgreSQL does not accept any more is handed out to nobody."""
+    instance, binding, credentials = kubernetes.bound(BRIEF)
+    async with asyncio.timeout(_PATIENCE):
+        while await asyncio.to_thread(can_connect, credentials):
+            pass  # each attempt takes as long as a connection
+    async with await psycopg.AsyncConnection.connect(
+        application.settings.state_dsn.reveal(), autocommit=True
+    ) as state:
+        await state.execute(
+            "UPDATE pgbroker.bindings SET status = 'failed' WHERE binding_id = %s", [binding]
+        )
+    again = kubernetes.bind(instance, binding, BRIEF)
+    assert again.status_code == 422
+    assert "expired" in again.json()["description"]
+    assert kubernetes.unbind(instance, binding, BRIEF).status_code == 200
+    assert kubernetes.deprovision(instance, BRIEF).status_code == 200
+
+
 async def test_sessions_of_an_expired_login_are_ended(
     application: Application, kubernetes: Platform
 ) -> None:

@@ -19,7 +19,7 @@ ADVICE = (
 def table() -> Table:
     """Return a table that is wider than most terminals."""
     table = Table("server", "instance", "", "detail", box=None, pad_edge=False)
-    table.add_row("main", ID, "[yellow]alarm[/]", ADVICE)
+    table.add_row("main", ID, Text("alarm", "yellow"), ADVICE)
     table.add_row("other", "", Text("ok"), "")
     return table
 
@@ -49,3 +49,13 @@ def test_a_narrow_terminal_gets_paragraphs(table: Table, monkeypatch: pytest.Mon
         "         ok",
         "",
     ]
+
+
+def test_what_looks_like_markup_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Platforms may choose any ids, and those are copied from tables."""
+    odd = "my[red]id[/]"
+    table = Table("instance", box=None, pad_edge=False)
+    table.add_row(odd)
+    terminal.show(table)
+    terminal.say(odd)
+    assert capsys.readouterr().out.splitlines()[1:] == [odd, odd]
