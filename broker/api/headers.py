@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 API_VERSION = b"x-broker-api-version"
-ORIGINATING_IDENTITY = b"x-broker-api-originating-identity"
 REQUEST_IDENTITY = b"x-broker-api-request-identity"
 AUTHORIZATION = b"authorization"
 CONTENT_LENGTH = b"content-length"

@@ -14,7 +14,7 @@ from broker.api.app import create_app
 from broker.api.authentication import Authenticator
 from broker.api.catalog import CatalogDocument
 from broker.api.parameters import check_parameters
-from broker.bootstrap.fleet import Fleet
+from broker.bootstrap.fleet import Fleet, key_ring
 from broker.bootstrap.servers import log_findings
 from broker.bootstrap.starting import compare_at_start
 from broker.bootstrap.upkeep import chores, now, warm_stock
@@ -23,7 +23,6 @@ from broker.operations.purge import Purge
 from broker.operations.runner import OperationRunner
 from broker.service.context import Broker
 from broker.store.connect import connection_options
-from broker.store.encryption import KeyRing
 from broker.store.queue import QUEUE_SCHEMA
 from broker.store.store import PostgresStore
 from broker.store.tags import EncryptedTags
@@ -115,7 +114,7 @@ class Wiring:
 
 def wire(settings: Settings) -> Wiring:
     """Put together what carries out verbs."""
-    keys = KeyRing([(key.id, key.key) for key in settings.encryption_keys])
+    keys = key_ring(settings)
     store = PostgresStore(settings.state_dsn.reveal(), keys)
     fleet = Fleet.of(settings, store)
     tags = EncryptedTags(keys)

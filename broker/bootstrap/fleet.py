@@ -96,6 +96,11 @@ class Fleet:
             await asyncio.wait({watch})
 
 
+def key_ring(settings: Settings) -> KeyRing:
+    """Return the encryption keys."""
+    return KeyRing([(key.id, key.key) for key in settings.encryption_keys])
+
+
 @asynccontextmanager
 async def operated(settings: Settings) -> AsyncIterator[tuple[Fleet, PostgresStore]]:
     """Open servers and state for a command of the operator's, until the context is left.
@@ -105,7 +110,7 @@ async def operated(settings: Settings) -> AsyncIterator[tuple[Fleet, PostgresSto
     """
     # A command says itself, and once, which server does not answer.
     logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
-    keys = KeyRing([(key.id, key.key) for key in settings.encryption_keys])
+    keys = key_ring(settings)
     store = PostgresStore(settings.state_dsn.reveal(), keys)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from broker.bootstrap.fleet import operated
+from broker.bootstrap.fleet import key_ring, operated
 from broker.domain.errors import BrokerError
 from broker.service.retag import retag_deleted, retag_instance
-from broker.store.encryption import KeyRing
 from broker.store.tags import EncryptedTags
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ async def rotated(settings: Settings, tell: Callable[[str], None]) -> int:
         StateUnavailable: The state database cannot be reached.
     """
     first = settings.encryption_keys[0].id
-    tags = EncryptedTags(KeyRing([(key.id, key.key) for key in settings.encryption_keys]))
+    tags = EncryptedTags(key_ring(settings))
     async with operated(settings) as (fleet, store):
         await store.verify_keys()
         done = 0

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from broker.bootstrap.fleet import operated
+from broker.bootstrap.fleet import key_ring, operated
 from broker.operations.jobs import Chore
 from broker.service.reconcile import Orders, Reconciler, reconcile, servers_without_entry
 from broker.service.recover import recover
-from broker.store import EncryptedTags, KeyRing
+from broker.store import EncryptedTags
 
 if TYPE_CHECKING:
     from broker.bootstrap.fleet import Fleet
@@ -55,7 +55,7 @@ async def run_recover(settings: Settings) -> RecoveryReport:
 
 def reconciler_of(settings: Settings, fleet: Fleet, store: PostgresStore) -> Reconciler:
     """Return what reconciles the configured servers with the state."""
-    keys = KeyRing([(key.id, key.key) for key in settings.encryption_keys])
+    keys = key_ring(settings)
     return Reconciler(
         store,
         {server.name: fleet.servers.engine(server.name) for server in settings.servers},

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 GRACE_SECONDS = 15
-"""How long open requests get after a signal to stop; Kubernetes kills after 30 seconds in all."""
+"""How long open requests get after a signal to stop.
+
+The worker's jobs and the operations that go on after their request get ten seconds each afterwards:
+whoever kills the process has to wait for 35 seconds.
+"""
 
 _BACKLOG = 1024
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from broker.bootstrap.fleet import key_ring
 from broker.bootstrap.reconciliation import first_look_chore, reconcile_chore, reconciler_of
 from broker.operations.expiry import ExpiryUpkeep
 from broker.operations.jobs import Chore
 from broker.operations.quota import QuotaUpkeep
 from broker.operations.warm import WarmStock
-from broker.store.encryption import KeyRing
 from broker.store.tags import EncryptedTags
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def storage_upkeep(settings: Settings, store: PostgresStore, servers: SharedServ
 
 def warm_stock(settings: Settings, store: PostgresStore, servers: SharedServers) -> WarmStock:
     """Return what keeps databases ready."""
-    keys = KeyRing([(key.id, key.key) for key in settings.encryption_keys])
+    keys = key_ring(settings)
     return WarmStock(
         store=store,
         servers=servers,

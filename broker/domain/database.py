@@ -73,6 +73,11 @@ def comment(tag: str, record: str | None) -> str:
     return tag if record is None else f"{tag} {record}"
 
 
+def tag_of(comment: str) -> str:
+    """Return the tag that a COMMENT begins with; what follows it may change."""
+    return comment.split(" ", 1)[0]
+
+
 @dataclass(frozen=True, slots=True)
 class DatabaseSpec:
     """One tenant database.

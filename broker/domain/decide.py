@@ -61,7 +61,7 @@ class Await:
 
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """Something is in progress that this request puts an end to, once nobody runs it any more."""
+    """Something is in progress that this request puts an end to, whoever runs it."""
 
     operations: tuple[Operation, ...]
 

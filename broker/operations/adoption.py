@@ -62,15 +62,12 @@ class Adoption:
         for warm in claimed:
             try:
                 await self._adopt(warm)
+                await self.store.warm.adopted(warm.database)
             except _Adopted:
                 continue
             except BrokerError as exc:
                 place = {"server": warm.server, "database": warm.database}
                 log.warning("warm database not tagged", **place, reason=exc.description)
-                if isinstance(exc, TemporaryFailure):
-                    continue
-            # What will not be adopted is left to reconciliation, which reports it.
-            await self.store.warm.adopted(warm.database)
 
     async def _adopt(self, warm: WarmDatabase) -> None:
         async def confirm() -> None:
@@ -92,4 +89,11 @@ class Adoption:
                 await database.initialise_database(spec)
 
         engine = self.servers.engine(warm.server)
-        await engine.exclusively(warm.database, adopt, confirm=confirm)
+        try:
+            await engine.exclusively(warm.database, adopt, confirm=confirm)
+        except TemporaryFailure:
+            raise
+        except BrokerError as exc:
+            # What will not be adopted is left to reconciliation, which reports it.
+            place = {"server": warm.server, "database": warm.database}
+            log.warning("warm database left untagged", **place, reason=exc.description)

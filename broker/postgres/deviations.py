@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from broker.domain.database import Access
+from broker.domain.database import Access, tag_of
 from broker.domain.drift import Deviation, DriftKind
 from broker.domain.inventory import is_quarantined
 from broker.postgres import inventory_statements as sql
@@ -134,7 +134,7 @@ def compare(
         why = "does not exist" if found is None else "has been dropped by half"
         detail = f"The database {why}. Restore it from a backup, or delete the service instance."
         return [Deviation(DriftKind.DATABASE_MISSING, spec.name, detail)]
-    if _first_word(found.comment) not in (None, spec.tag):
+    if found.comment is not None and tag_of(found.comment) != spec.tag:
         return [_foreign(spec.name)]
     if not found.connectable and not is_quarantined(found.comment):
         detail = "The database accepts no connections, and the broker did not close it."
@@ -205,7 +205,7 @@ def _of_groups(roles: dict[str, SeenRole], spec: DatabaseSpec) -> Iterator[Devia
         role = roles.get(name)
         if role is None:
             yield Deviation(DriftKind.ROLE_MISSING, name, "The group role does not exist.")
-        elif _first_word(role.comment) not in (None, spec.tag):
+        elif role.comment is not None and tag_of(role.comment) != spec.tag:
             yield _foreign(name)
         elif role.comment != comment:
             yield Deviation(DriftKind.COMMENT, name, "The comment is missing or out of date.")
@@ -227,7 +227,7 @@ def _of_login(role: SeenRole | None, spec: LoginSpec) -> Iterator[Deviation]:
         detail = "The login does not exist: unbind, or rotate the binding."
         yield Deviation(DriftKind.ROLE_MISSING, spec.name, detail)
         return
-    if _first_word(role.comment) not in (None, spec.tag):
+    if role.comment is not None and tag_of(role.comment) != spec.tag:
         yield _foreign(spec.name)
         return
     quarantined = is_quarantined(role.comment)
@@ -254,7 +254,3 @@ def _of_login(role: SeenRole | None, spec: LoginSpec) -> Iterator[Deviation]:
 def _foreign(name: str) -> Deviation:
     detail = "Its comment says that it is not this instance's or binding's. Find out whose it is."
     return Deviation(DriftKind.FOREIGN, name, detail)
-
-
-def _first_word(comment: str | None) -> str | None:
-    return None if comment is None else comment.split(" ", 1)[0]

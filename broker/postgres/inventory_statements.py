@@ -104,14 +104,6 @@ AND a.privilege_type = CASE d.defaclobjtype WHEN 'n' THEN 'USAGE' ELSE 'SELECT' 
 """)
 """List the kinds of objects of the owner role's that the read-only group role will get to read."""
 
-END_ALL = SQL("""
-SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(a.pid))
-FROM pg_catalog.pg_stat_activity AS a
-JOIN pg_catalog.pg_roles AS r ON r.oid = a.usesysid
-WHERE a.datname = %s AND NOT r.rolsuper
-""")
-"""Disconnect everybody from a database, but for superusers, whom the broker cannot."""
-
 
 def close_database(database: str, comment: str) -> Iterator[Composed]:
     """Let nobody in any more, and say why."""

@@ -6,7 +6,6 @@ drops anything.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from broker.domain.drift import Deviation, DriftKind
@@ -16,7 +15,8 @@ from broker.postgres import revocation_statements, statements
 from broker.postgres.databases import limits
 from broker.postgres.deviations import Sight, compare, compare_inside, see, see_roles
 from broker.postgres.logins import let_read
-from broker.postgres.sessions import END_WITHIN, LONGEST_PAUSE, end_sessions, insist
+from broker.postgres.retention_statements import end_in_database
+from broker.postgres.sessions import end_sessions, end_until_gone, insist
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,12 +86,8 @@ async def quarantine_database(hold: Hold, database: str, tag: str) -> bool:
         return False
     hold.changed()
     await statements.run(hold.connection, *sql.close_database(database, f"{tag} {QUARANTINED}"))
-    async with asyncio.timeout(END_WITHIN):
-        while True:
-            ending = await (await hold.connection.execute(sql.END_ALL, [database])).fetchone()
-            if ending == (0,):
-                return True
-            await asyncio.sleep(LONGEST_PAUSE)
+    await end_until_gone(hold, end_in_database(database))
+    return True
 
 
 async def quarantine_login(connections: Connections, hold: Hold, login: str) -> bool:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from broker.domain.database import DatabaseSpec
+from broker.domain.database import DatabaseSpec, tag_of
 from broker.domain.deleted import DeletedKey
 from broker.domain.drift import Deviation, DriftKind
 from broker.domain.instance import BindingKey
@@ -77,7 +77,7 @@ class Suspect:
     def is_in(self, inventory: Inventory) -> bool:
         """Tell whether what is there says what it said when it was found."""
         comment = _comment_of(self.name, inventory)
-        return comment is not None and _tag_of(comment) == self.tag
+        return comment is not None and tag_of(comment) == self.tag
 
     def is_open_in(self, inventory: Inventory) -> bool:
         """Tell whether the database itself is there like that, and lets somebody in."""
@@ -174,7 +174,7 @@ async def find_strangers(
             whose = whose.instance
         elif await _is_known(name, whose, store):
             continue
-        suspects.append(Suspect(store, name, tag=_tag_of(comment), whose=whose, roles=tuple(roles)))
+        suspects.append(Suspect(store, name, tag=tag_of(comment), whose=whose, roles=tuple(roles)))
     return Strangers(suspects, dict(unreadable))
 
 
@@ -217,11 +217,6 @@ def _comment_of(name: str, inventory: Inventory) -> str | None:
         if role in inventory.roles:
             return inventory.roles[role].comment
     return None
-
-
-def _tag_of(comment: str) -> str:
-    """Return the first word of a comment: what follows it may change."""
-    return comment.split(" ", 1)[0]
 
 
 def _comments(inventory: Inventory) -> list[str]:

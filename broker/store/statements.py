@@ -165,7 +165,6 @@ SET_BINDING_SECRET = (
     update(bindings).where(_whole_key(bindings)).values(_some(bindings, "secret", "secret_key_id"))
 )
 SET_BINDING_STATUS = update(bindings).where(_whole_key(bindings)).values(_status)
-REMOVE_BINDING = delete(bindings).where(_whole_key(bindings))
 
 # Operations
 
@@ -267,7 +266,8 @@ FINISH_INSTANCE = _finishing(instances, update(instances).values(_status))
 FINISH_BINDING = _finishing(bindings, update(bindings).values(_status))
 FINISH_WITHOUT_INSTANCE = _finishing(instances, delete(instances))
 FINISH_WITHOUT_BINDING = _finishing(bindings, delete(bindings))
-# Whoever holds the lease of what is halted notices before its next step.
+# Whoever holds the lease of what is halted notices under the lock of the database, with its next
+# heartbeat, or when it finishes.
 _halted = (
     update(operations)
     .where((operations.c.id == bindparam("key_id")) & _in_progress)

@@ -156,10 +156,6 @@ class PostgresTransaction:
         """Delete an instance with all its bindings."""
         await self.execute(sql.REMOVE_INSTANCE, rows.instance_key(key))
 
-    async def remove_binding(self, key: BindingKey) -> None:
-        """Delete a binding, its encrypted secret with it."""
-        await self.execute(sql.REMOVE_BINDING, rows.binding_key(key))
-
     async def add_operation(self, operation: Operation, *, lease: timedelta) -> None:
         """Insert an operation in progress, leased to whoever holds its token.
 

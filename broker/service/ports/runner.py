@@ -34,6 +34,7 @@ class Runner(Protocol):
 
         Raises:
             BrokerError: It failed within the window.
+            OutcomeUnknown: It is an update that may have been made; it stays in progress.
         """
 
     async def wait(self, operation: Operation, *, window: timedelta, patient: bool) -> Operation:

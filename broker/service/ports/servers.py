@@ -69,7 +69,7 @@ class Servers(Protocol):
         """
 
     def serves(self, plan: Plan, server: str) -> bool:
-        """Tell whether a server is one of the plan's pool."""
+        """Tell whether a server is one of the plan's pool, with the labels it requires."""
 
     def engine(self, server: str) -> Engine:
         """Return the engine of a server.

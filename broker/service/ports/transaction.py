@@ -73,9 +73,6 @@ class StateTransaction(Protocol):
     async def remove_instance(self, key: InstanceKey) -> None:
         """Delete an instance with all its bindings."""
 
-    async def remove_binding(self, key: BindingKey) -> None:
-        """Delete a binding, its encrypted secret with it."""
-
     async def add_operation(self, operation: Operation, *, lease: timedelta) -> None:
         """Insert an operation in progress, leased to whoever holds its token."""
 

@@ -16,6 +16,7 @@ from broker.postgres.look_statements import lock_key
 from broker.service.reconcile import Orders, reconcile
 from broker.service.recover import recover
 from tests.integration.reconcile.world import APPLY, World, kinds
+from tests.integration.store.records import remove_binding
 
 if TYPE_CHECKING:
     from broker.service.reconcile import ServerReport
@@ -144,7 +145,7 @@ async def test_an_unknown_login_is_closed_and_opened_again(world: World) -> None
     life = await world.a_life()
     login = life.binding.login
     async with world.replica.store.transaction() as state:
-        await state.remove_binding(life.binding.key)
+        await remove_binding(state, life.binding.key)
     assert kinds(await world.reconcile()) == {(DriftKind.UNKNOWN_LOGIN, login, False)}
     async with await psycopg.AsyncConnection.connect(world.dsn(life), autocommit=True) as tenant:
         assert kinds(await world.reconcile(APPLY)) == {(DriftKind.UNKNOWN_LOGIN, login, True)}

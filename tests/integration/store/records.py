@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from sqlalchemy import bindparam, delete
+
 from broker.domain.credentials import generate_login_secret
 from broker.domain.database import Access
 from broker.domain.instance import Binding, BindingKey, Instance, InstanceKey, Status
@@ -17,9 +19,12 @@ from broker.domain.operation import (
     OriginatingIdentity,
     UpdateTarget,
 )
+from broker.store import rows
+from broker.store.tables import bindings
 
 if TYPE_CHECKING:
     from broker.store import PostgresStore
+    from broker.store.transaction import PostgresTransaction
 
 LEASE = timedelta(minutes=1)
 EXPIRED = timedelta(seconds=-1)
@@ -33,6 +38,18 @@ DOCUMENT: dict[str, Any] = {
     "nested": {"empty": {}, "list": [None, True, False, []], "": ""},
 }
 """What a JSON document may hold and a database may spoil."""
+
+
+_REMOVE_BINDING = delete(bindings).where(
+    bindings.c.platform == bindparam("key_platform"),
+    bindings.c.instance_id == bindparam("key_instance_id"),
+    bindings.c.binding_id == bindparam("key_binding_id"),
+)
+
+
+async def remove_binding(state: PostgresTransaction, key: BindingKey) -> None:
+    """Remove the row of a binding, and nothing else."""
+    await state.execute(_REMOVE_BINDING, rows.binding_key(key))
 
 
 def a_key() -> InstanceKey:

@@ -17,7 +17,13 @@ from broker.store.errors import (
     InvalidKeyRing,
 )
 from tests.integration.store.observe import query
-from tests.integration.store.records import a_binding, an_instance, an_operation, record
+from tests.integration.store.records import (
+    a_binding,
+    an_instance,
+    an_operation,
+    record,
+    remove_binding,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -95,7 +101,7 @@ async def test_the_same_secret_is_never_encrypted_alike(
     """Each write draws a fresh nonce, so equal ciphertexts betray nothing."""
     binding = await _bound(store)
     async with store.transaction() as state:
-        await state.remove_binding(binding.key)
+        await remove_binding(state, binding.key)
         before = await query(state_dsn, "SELECT secret FROM pgbroker.bindings")
         await state.add_binding(binding)
     assert await query(state_dsn, "SELECT secret FROM pgbroker.bindings") != before
@@ -149,7 +155,7 @@ async def test_the_first_key_encrypts_and_every_key_decrypts(
     await both.verify_keys()
     assert await both.binding(binding.key) == binding
     async with both.transaction() as state:
-        await state.remove_binding(binding.key)
+        await remove_binding(state, binding.key)
         await state.add_binding(binding)
     assert await query(state_dsn, "SELECT secret_key_id FROM pgbroker.bindings") == [("new",)]
     assert await both.binding(binding.key) == binding
@@ -164,7 +170,7 @@ async def test_a_missing_key_is_named_at_the_start(
     binding = await _bound(before, tag_key_id="old")
     if what == "instance":
         async with before.transaction() as state:
-            await state.remove_binding(binding.key)
+            await remove_binding(state, binding.key)
     else:
         await query(state_dsn, "UPDATE pgbroker.instances SET tag_key_id = 'new'")
     after = with_keys([NEW])
@@ -200,7 +206,7 @@ async def test_the_ciphertext_goes_with_its_binding(store: PostgresStore, state_
     """After an unbind, and after a deprovision, no secret is left."""
     one, two = await _bound(store, "one"), await _bound(store, "two")
     async with store.transaction() as state:
-        await state.remove_binding(one.key)
+        await remove_binding(state, one.key)
         await state.remove_instance(two.key.instance)
     assert await query(state_dsn, "SELECT count(*) FROM pgbroker.bindings") == [(0,)]
 

@@ -19,6 +19,7 @@ from tests.integration.store.records import (
     an_instance,
     an_operation,
     record,
+    remove_binding,
 )
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ async def test_removing_a_binding_leaves_the_others(store: PostgresStore) -> Non
     one, two = a_binding(instance.key, "one"), a_binding(instance.key, "two")
     await record(store, instance, one, two)
     async with store.transaction() as state:
-        await state.remove_binding(one.key)
+        await remove_binding(state, one.key)
         assert await state.bindings(instance.key) == [two]
 
 

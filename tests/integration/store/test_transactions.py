@@ -26,6 +26,7 @@ from tests.integration.store.records import (
     an_instance,
     an_operation,
     record,
+    remove_binding,
 )
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ async def test_reading_a_binding_locks_it(store: PostgresStore, state_dsn: str) 
         await state.binding(binding.key)
         reader = asyncio.create_task(read())
         await until(state_dsn, SOMEBODY_WAITS)
-        await state.remove_binding(binding.key)
+        await remove_binding(state, binding.key)
     assert await reader is None
 
 
