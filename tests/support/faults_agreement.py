@@ -108,6 +108,13 @@ class Agreement:
 
     async def begin(self) -> None:
         """Leave out what is there now: it is not of this test's making."""
+
+        async def stock_rests() -> bool:
+            async with await _connect(self._state_dsn) as state:
+                return all(warm["state"] == "ready" for warm in await _rows(state, _STOCK))
+
+        # One that is being made has roles already and no database yet.
+        await until(stock_rests, what="the stock is at rest")
         self._before = _NOTHING
         self._before = await self._look()
 
