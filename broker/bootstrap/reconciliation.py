@@ -10,7 +10,13 @@ import structlog
 
 from broker.bootstrap.fleet import key_ring, operated
 from broker.operations.jobs import Chore
-from broker.service.reconcile import Orders, Reconciler, reconcile, servers_without_entry
+from broker.service.reconcile import (
+    BUSY,
+    Orders,
+    Reconciler,
+    reconcile,
+    servers_without_entry,
+)
 from broker.service.recover import recover
 from broker.store import EncryptedTags
 
@@ -106,6 +112,9 @@ def log_report(report: ServerReport) -> None:
     """Log what was found on a server: repairs as information, what a person must see as errors."""
     for drift in report.drift:
         _log_drift(drift)
+    for database, why in report.skipped.items():
+        if why != BUSY:
+            log.warning("database not compared", server=report.server, database=database, why=why)
     write = log.info if report.failure is None else log.warning
     write(
         "server reconciled" if report.failure is None else "server not reconciled",

@@ -105,6 +105,8 @@ def _report_document(report: "ServerReport") -> dict[str, object]:
 def _print_reports(reports: list["ServerReport"]) -> None:
     from rich.text import Text
 
+    from broker.service.reconcile import BUSY
+
     table = _table("server", "what", "database or role", "instance", "detail", "")
     for report in reports:
         for drift in report.drift:
@@ -127,6 +129,9 @@ def _print_reports(reports: list["ServerReport"]) -> None:
                 f"{report.server}: {report.checked} instances compared, {skipped} skipped, "
                 f"{found} findings."
             )
+        for database, why in report.skipped.items():
+            if why != BUSY:
+                err.print(f"{report.server}: {database} was skipped. {why}", soft_wrap=True)
         _print_left_out(report.unreadable)
         for plan_id, total in report.unknown_plans.items():
             out.print(

@@ -17,7 +17,9 @@ kind                    treatment  what it is
 ``database_missing``    alarm      an instance is ready, or its data kept, and its database is gone
 ``role_missing``        alarm      a role of an instance or binding that is ready is not there
 ``closed``              alarm      somebody closed a database or login, and it was not the broker
-``foreign``             alarm      a database or role of ours by name says it is somebody else's
+``foreign``             alarm      a database or role of ours by name is, or says it is, another's
+``privileged``          alarm      a role has an attribute or a predefined role it was not given
+``outdated_state``      alarm      the server says that an instance has had another plan since
 ``unfinished``          alarm      making or deleting it failed, and nobody has asked for it again
 ``lost_state``          alarm      more is unknown than known: the state is the one that is wrong
 ======================= ========== ==============================================================
@@ -58,6 +60,8 @@ class DriftKind(StrEnum):
     ROLE_MISSING = "role_missing"
     CLOSED = "closed"
     FOREIGN = "foreign"
+    PRIVILEGED = "privileged"
+    OUTDATED_STATE = "outdated_state"
     UNFINISHED = "unfinished"
     LOST_STATE = "lost_state"
 

@@ -100,6 +100,11 @@ class Instance:
         """Return what a binding may do now: while the database is full, none may write."""
         return Access.READ if self.storage is StorageState.FULL else binding.access
 
+    def is_newer_than(self, other: Instance) -> bool:
+        """Tell whether this one has had the other one's plan before, and not the reverse."""
+        later = other.plan_id in self.former_plan_ids
+        return later and self.plan_id not in (other.plan_id, *other.former_plan_ids)
+
 
 @dataclass(frozen=True, slots=True)
 class Binding:

@@ -159,7 +159,7 @@ async def existing(hold: Hold, tag: str | None = None) -> None:
         PermanentFailure: It is not.
     """
     found = await look(hold, tag)
-    if found is None:
+    if found is None or found.connection_limit == statements.INVALID_DATABASE:
         raise PermanentFailure(
             f"The database {hold.database!r} does not exist on its server any more. Ask the "
             "operator of this broker to restore it from a backup; it is never re-created empty.",

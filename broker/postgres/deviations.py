@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
+    from psycopg.rows import TupleRow
+
     from broker.domain.database import DatabaseSpec, LoginSpec
     from broker.postgres.connections import Connections
     from broker.postgres.facts import Facts
@@ -39,6 +41,7 @@ class SeenDatabase:
         connection_limit: How many.
         settings: ``name=value``, as set for all its sessions.
         grants: Grantee (``''`` is PUBLIC), privilege, and whether the grantee is the broker's.
+        ours: Whether it belongs to the broker's role.
     """
 
     comment: str | None
@@ -46,6 +49,7 @@ class SeenDatabase:
     connection_limit: int
     settings: list[str]
     grants: list[tuple[str, str, bool]]
+    ours: bool
 
     def strangers(self, spec: DatabaseSpec) -> list[str]:
         """Return the roles of other databases that were granted something on this one."""
@@ -65,6 +69,7 @@ class SeenRole:
         connection_limit: How many sessions; -1 is any number.
         valid_until: When its password ends; ``None`` is never.
         groups: The broker's roles it is a direct member of.
+        powers: Attributes and predefined roles that the broker gives to no role.
     """
 
     name: str
@@ -74,6 +79,7 @@ class SeenRole:
     connection_limit: int
     valid_until: datetime | None
     groups: list[str]
+    powers: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +101,7 @@ async def see(hold: Hold, spec: DatabaseSpec, logins: Sequence[LoginSpec]) -> Si
     row = await cursor.fetchone()
     names = [spec.name, spec.owner, *(login.name for login in logins)]
     return Sight(
-        database=None if row is None else _database(*row),
+        database=None if row is None else _database(row),
         roles=await see_roles(hold, names),
     )
 
@@ -106,16 +112,11 @@ async def see_roles(hold: Hold, names: Sequence[str]) -> dict[str, SeenRole]:
     return {role.name: role for role in (SeenRole(*row) for row in await cursor.fetchall())}
 
 
-def _database(
-    comment: str | None,
-    connectable: bool,
-    connection_limit: int,
-    settings: list[str],
-    grants: list[tuple[str, str, str]],
-) -> SeenDatabase:
+def _database(row: TupleRow) -> SeenDatabase:
+    comment, connectable, connection_limit, settings, grants, ours = row
     # The parts of an anonymous row come as text.
     explicit = [(grantee, privilege, tagged == "t") for grantee, privilege, tagged in grants]
-    return SeenDatabase(comment, connectable, connection_limit, settings, explicit)
+    return SeenDatabase(comment, connectable, connection_limit, settings, explicit, ours)
 
 
 def compare(
@@ -136,12 +137,16 @@ def compare(
         return [Deviation(DriftKind.DATABASE_MISSING, spec.name, detail)]
     if found.comment is not None and tag_of(found.comment) != spec.tag:
         return [_foreign(spec.name)]
+    if not found.ours:
+        detail = "The database belongs to another role than the broker's, which can do nothing."
+        return [Deviation(DriftKind.FOREIGN, spec.name, detail)]
     if not found.connectable and not is_quarantined(found.comment):
         detail = "The database accepts no connections, and the broker did not close it."
         return [Deviation(DriftKind.CLOSED, spec.name, detail)]
     return [
         *_of_database(found, spec, facts),
         *_of_groups(sight.roles, spec),
+        *_of_powers(sight.roles, spec),
         *(found for login in logins for found in _of_login(sight.roles.get(login.name), login)),
     ]
 
@@ -220,6 +225,24 @@ def _of_groups(roles: dict[str, SeenRole], spec: DatabaseSpec) -> Iterator[Devia
     if spec.name not in owner.groups:
         detail = f"The owner role is not a member of {spec.name}."
         yield Deviation(DriftKind.MEMBERSHIP, spec.owner, detail)
+    for name in (spec.name, spec.owner):
+        others = [] if name not in roles else strange_groups(roles[name], spec)
+        if others:
+            detail = f"It is a member of {', '.join(others)}, as are all logins of its database."
+            yield Deviation(DriftKind.MEMBERSHIP, name, detail)
+
+
+def strange_groups(role: SeenRole, spec: DatabaseSpec) -> list[str]:
+    """Return the broker's roles that a group role is a member of and should not be."""
+    return [group for group in role.groups if (role.name, group) != (spec.owner, spec.name)]
+
+
+def _of_powers(roles: dict[str, SeenRole], spec: DatabaseSpec) -> Iterator[Deviation]:
+    for name, role in sorted(roles.items()):
+        logs_in = ["LOGIN"] if role.can_login and name in {spec.name, spec.owner} else []
+        if powers := [*logs_in, *role.powers]:
+            detail = f"Somebody has given it more than the broker does: {', '.join(powers)}."
+            yield Deviation(DriftKind.PRIVILEGED, name, detail)
 
 
 def _of_login(role: SeenRole | None, spec: LoginSpec) -> Iterator[Deviation]:

@@ -65,7 +65,8 @@ SELECT
             COALESCE(d.datacl, pg_catalog.acldefault('d', d.datdba))
         ) AS a
         LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
-    ) AS grants
+    ) AS grants,
+    d.datdba = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER) AS ours
 FROM pg_catalog.pg_database AS d
 WHERE d.datname = %s
 """)
@@ -88,11 +89,29 @@ SELECT
             g.rolname = ANY (%(names)s)
             OR pg_catalog.shobj_description(g.oid, 'pg_authid') LIKE 'pgbroker:%%'
         )
-    ) AS groups
+    ) AS groups,
+    ARRAY(
+        SELECT power
+        FROM (
+            VALUES
+            ('SUPERUSER', r.rolsuper),
+            ('CREATEROLE', r.rolcreaterole),
+            ('CREATEDB', r.rolcreatedb),
+            ('REPLICATION', r.rolreplication),
+            ('BYPASSRLS', r.rolbypassrls)
+        ) AS attributes (power, held)
+        WHERE held
+        UNION ALL
+        SELECT g.rolname::pg_catalog.text
+        FROM pg_catalog.pg_auth_members AS m
+        JOIN pg_catalog.pg_roles AS g ON g.oid = m.roleid
+        WHERE m.member = r.oid AND (g.rolname LIKE 'pg\\_%%' OR g.rolsuper)
+    ) AS powers
 FROM pg_catalog.pg_roles AS r
 WHERE r.rolname = ANY (%(names)s)
 """)
-"""Look at roles, and at which of each other and of the broker's roles they are members of."""
+"""Look at roles: which of each other and of the broker's roles they are members of, and what they
+may do that the broker gives to none: attributes, predefined roles, superusers' roles."""
 
 DEFAULTS = SQL("""
 SELECT DISTINCT d.defaclobjtype::pg_catalog.text

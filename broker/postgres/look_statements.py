@@ -73,12 +73,23 @@ SELECT
         FROM pg_catalog.pg_auth_members AS m
         JOIN pg_catalog.pg_roles AS g ON g.oid = m.roleid
         WHERE m.member = u.oid AND g.rolname IN ($2, $3)
+    ) AND (
+        COALESCE(pg_catalog.shobj_description(u.oid, 'pg_authid'), '') NOT LIKE 'pgbroker:%'
+        OR EXISTS (
+            SELECT
+            FROM pg_catalog.pg_auth_members AS m
+            WHERE m.member = u.oid
+            AND pg_catalog.shobj_description(m.roleid, 'pg_authid') LIKE 'pgbroker:%'
+        )
     ) AS foreign_role
 FROM pg_catalog.pg_roles AS u
 WHERE u.rolname = ANY ($1)
 """,
 )
-"""Look at login roles ($1): whether they are of this database ($2) with this owner role ($3)."""
+"""Look at login roles ($1): whether they are of this database ($2) with this owner role ($3).
+
+One that has lost its membership is, as long as it has the broker's comment and is of no other.
+"""
 
 LIFTABLE_LIMIT = SQL("""
 SELECT o.rolconnlimit

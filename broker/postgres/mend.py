@@ -6,26 +6,40 @@ drops anything.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+import psycopg
+import structlog
 
 from broker.domain.drift import Deviation, DriftKind
 from broker.domain.inventory import QUARANTINED, is_quarantined
 from broker.postgres import inventory_statements as sql
 from broker.postgres import revocation_statements, statements
 from broker.postgres.databases import limits
-from broker.postgres.deviations import Sight, compare, compare_inside, see, see_roles
+from broker.postgres.deviations import (
+    Sight,
+    compare,
+    compare_inside,
+    see,
+    see_roles,
+    strange_groups,
+)
+from broker.postgres.errors import is_busy, is_lost
 from broker.postgres.logins import let_read
 from broker.postgres.retention_statements import end_in_database
 from broker.postgres.sessions import end_sessions, end_until_gone, insist
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from psycopg.sql import Composed
 
     from broker.domain.database import DatabaseSpec, LoginSpec
     from broker.postgres.connections import Connections
     from broker.postgres.hold import Hold
+
+log = structlog.get_logger()
 
 _UNTOUCHABLE = {DriftKind.DATABASE_MISSING, DriftKind.CLOSED, DriftKind.FOREIGN}
 _OF_DATABASE = {
@@ -64,14 +78,32 @@ async def mend(
         return [], []
     outside = [deviation for deviation in found if deviation.kind is not DriftKind.READING]
     if not any(d.kind in _UNTOUCHABLE and d.subject == spec.name for d in found):
-        await _mend_database(hold, sight, spec, outside)
+        with _left_if_refused(spec.name):
+            await _mend_database(hold, sight, spec, outside)
+        for name in (spec.name, spec.owner):
+            with _left_if_refused(name):
+                await _mend_group(connections, hold, sight, name, spec)
         for login in logins:
-            await _mend_login(connections, hold, sight, login, outside)
+            with _left_if_refused(login.name):
+                await _mend_login(connections, hold, sight, login, outside)
         if spec.owner in sight.roles and spec.name in sight.roles:
-            await _mend_reading(connections, hold, spec, found)
+            with _left_if_refused(spec.name):
+                await _mend_reading(connections, hold, spec, found)
     hold.changed()
     after = await find_deviations(connections, hold, spec, logins)
     return found, after
+
+
+@contextmanager
+def _left_if_refused(subject: str) -> Iterator[None]:
+    """Leave to a person what PostgreSQL will not let us repair, and repair the rest."""
+    try:
+        yield
+    except psycopg.Error as exc:
+        if is_lost(exc) or is_busy(exc):
+            raise
+        message = exc.diag.message_primary
+        log.warning("not repaired", subject=subject, sqlstate=exc.sqlstate, message=message)
 
 
 async def quarantine_database(hold: Hold, database: str, tag: str) -> bool:
@@ -148,6 +180,18 @@ async def _mend_database(
     await end_sessions(hold, [])
 
 
+async def _mend_group(
+    connections: Connections, hold: Hold, sight: Sight, name: str, spec: DatabaseSpec
+) -> None:
+    """Take a group role out of other databases' groups, and with it all logins of its own."""
+    role = sight.roles.get(name)
+    strange = [] if role is None else strange_groups(role, spec)
+    if strange:
+        await insist(
+            connections, hold.connection, *(sql.leave_group(name, group) for group in strange)
+        )
+
+
 async def _mend_login(
     connections: Connections,
     hold: Hold,
@@ -159,6 +203,8 @@ async def _mend_login(
     role = sight.roles.get(spec.name)
     if role is None or kinds & _UNTOUCHABLE or not kinds & _OF_LOGIN:
         return
+    if spec.group not in sight.roles:
+        return  # it is to be restored first
     await insist(
         connections,
         hold.connection,

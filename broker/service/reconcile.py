@@ -19,6 +19,7 @@ from broker.domain.names import retained_name
 from broker.service.reconcile_database import CheckedDatabase, InProgress
 from broker.service.reconcile_kept import KeptDatabase
 from broker.service.reconcile_strangers import Strangers, find_strangers
+from broker.service.recoverable import unreadable_databases
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -56,6 +57,10 @@ class Reconciler:
     catalog: Catalog
     tags: Tags
     clock: Clock
+
+
+BUSY = "An operation is in progress."
+"""Why a database was not compared that will be the next time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +107,8 @@ class ServerReport:
         """Whether nobody has to do anything about this server."""
         closed = {DriftKind.UNKNOWN_DATABASE, DriftKind.UNKNOWN_LOGIN}
         left = [d for d in self.drift if not d.resolved or d.deviation.kind in closed]
-        return not left and self.failure is None
+        missed = [why for why in self.skipped.values() if why != BUSY]
+        return not left and not missed and self.failure is None
 
 
 async def reconcile(reconciler: Reconciler, orders: Orders) -> list[ServerReport]:
@@ -228,10 +234,12 @@ class _Pass:
 
     async def _looks_lost(self, strangers: Strangers, inventory: Inventory, *, known: int) -> bool:
         """Tell whether it is rather the state that is wrong than the server; report it then."""
-        if _count_open(strangers, inventory) <= known:
+        tags = self._with.tags
+        if _count_open(strangers, inventory) + unreadable_databases(inventory, tags) <= known:
             return False
         # With few instances, those that were deleted since the server was listed are enough.
-        unknown = _count_open(strangers, await self._engine.inventory())
+        inventory = await self._engine.inventory()
+        unknown = _count_open(strangers, inventory) + unreadable_databases(inventory, tags)
         if unknown <= known:
             return False
         detail = (
@@ -270,7 +278,7 @@ class _Pass:
             async with asyncio.timeout(PATIENCE):
                 await self._engine.exclusively(lock or database, work, confirm=confirm)
         except InProgress:
-            self._report.skipped[database] = "An operation is in progress."
+            self._report.skipped[database] = BUSY
         except TimeoutError:
             self._report.skipped[database] = f"It took longer than {PATIENCE:.0f} s."
         except BrokerError as exc:

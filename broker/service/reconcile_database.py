@@ -125,7 +125,21 @@ class CheckedDatabase:
     ) -> None:
         plan = self._catalog.find_plan(instance.service_id, instance.plan_id)
         if plan is None:
-            return  # nobody knows what its limits should be
+            # Nobody knows what its limits should be, but it should be there.
+            if instance.database not in (await session.listed([])).databases:
+                detail = "The database does not exist. Restore it, or delete the service instance."
+                missing = Deviation(DriftKind.DATABASE_MISSING, instance.database, detail)
+                self.found.append((missing, False))
+            return
+        if (newer := self._newer_plan(instance)) is not None:
+            detail = (
+                f"The server says that it has the plan {newer} since, which the state does not "
+                "know: it may be an older backup. Nothing is compared or repaired until the "
+                "instance is updated to that plan again."
+            )
+            outdated = Deviation(DriftKind.OUTDATED_STATE, instance.database, detail)
+            self.found.append((outdated, False))
+            return
         spec = database_spec(instance, plan.limits, self._tags)
         logins = [
             # What a tenant has made of its password is not ours to change.
@@ -141,6 +155,14 @@ class CheckedDatabase:
             before = after = await session.deviations(spec, logins)
         left = {(deviation.kind, deviation.subject) for deviation in after}
         self.found += [(one, (one.kind, one.subject) not in left) for one in before]
+
+    def _newer_plan(self, instance: Instance) -> str | None:
+        """Return the id of the plan that an instance has had since, by its record on the server."""
+        role = self._inventory.roles.get(instance.owner)
+        if role is None:
+            return None
+        recorded = self._tags.recover_instance(role.comment, database=instance.database)
+        return recorded.plan_id if recorded and recorded.is_newer_than(instance) else None
 
     async def _finish_drop(
         self, session: DatabaseSession, instance: Instance, bindings: Sequence[Binding]

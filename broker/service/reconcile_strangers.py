@@ -104,7 +104,10 @@ class Suspect:
         database = listed.databases.get(self.name)
         if database is None:
             for role in listed.roles.values():
-                detail = "Its database is gone and no record knows it. Drop the role."
+                detail = (
+                    "No record has a database of this name, and there is none. Find out whether "
+                    "it was renamed, or its group role was; if not, drop the role."
+                )
                 self._note(DriftKind.UNKNOWN_ROLE, role.name, detail, resolved=False)
         elif isinstance(self.whose, DeletedKey):
             # It was closed when it was put aside.

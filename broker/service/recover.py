@@ -25,6 +25,7 @@ from broker.service.recoverable import (
     RecoverableInstance,
     kept_databases,
     recoverable_instances,
+    unreadable_databases,
     unreadable_keys,
 )
 
@@ -47,6 +48,8 @@ class Outcome(StrEnum):
     """Recovered so that its platform can delete it: it was being made or deleted."""
     NO_RECORD = "no record"
     """A version without records made it, so that only its ids are known."""
+    OUTDATED = "outdated"
+    """The state has it with a plan that it had before. It is left so: update it again."""
     CONFLICT = "conflict"
     """The state says otherwise: it has another database under this id, or this database as another
     instance's or deletion's; or two servers say they have it. Nothing was added."""
@@ -80,19 +83,23 @@ class RecoveryReport:
     Attributes:
         found: Instances and bindings.
         unreadable: How many things carry the tag of a key that is not configured, by key id.
+        left_out: How many databases of the broker's role are among them: they cannot be recovered
+            without that key.
         failures: Servers that could not be looked at, or the state database, and why; recover
             again when they are back.
     """
 
     found: list[Recovery] = field(default_factory=list)
     unreadable: Counter[str] = field(default_factory=Counter)
+    left_out: int = 0
     failures: dict[str, str] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
         """Whether nothing was left that a person has to look after."""
-        left = {Outcome.NO_RECORD, Outcome.CONFLICT}
-        return not self.failures and not any(one.outcome in left for one in self.found)
+        left = {Outcome.NO_RECORD, Outcome.OUTDATED, Outcome.CONFLICT}
+        lacking = self.failures or self.left_out
+        return not lacking and not any(one.outcome in left for one in self.found)
 
 
 async def recover(store: Store, engines: Mapping[str, Engine], tags: Tags) -> RecoveryReport:
@@ -145,6 +152,7 @@ async def _listed(
                 raise result
             case inventory:
                 report.unreadable.update(unreadable_keys(inventory, tags))
+                report.left_out += unreadable_databases(inventory, tags)
                 for candidate in recoverable_instances(server, inventory, tags):
                     candidates.setdefault(candidate.key, []).append(candidate)
                 for deleted in kept_databases(inventory, tags):
@@ -247,8 +255,11 @@ async def _add_instance(state: StateTransaction, candidate: RecoverableInstance)
         if await state.add_instance(instance):
             return _recovered(instance.status)
         stored = await state.instance(candidate.key)
-    same = stored is not None and stored.database == candidate.database
-    return Outcome.PRESENT if same else Outcome.CONFLICT
+    if stored is None or stored.database != candidate.database:
+        return Outcome.CONFLICT
+    recorded = candidate.instance
+    newer = recorded is not None and recorded.is_newer_than(stored)
+    return Outcome.OUTDATED if newer else Outcome.PRESENT
 
 
 async def _add_binding(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,8 +14,9 @@ from broker.domain.errors import (
     Unprocessable,
     UpdateRefused,
 )
+from broker.domain.instance import Status
 from broker.domain.operation import OperationKind, Work
-from broker.operations.outcomes import explain, must_withdraw
+from broker.operations.outcomes import explain, must_withdraw, record_failure, recorded_failure
 from tests.unit.domain.examples import BINDING, INSTANCE, an_operation
 
 if TYPE_CHECKING:
@@ -100,3 +101,48 @@ def test_only_a_refused_provision_is_taken_back(kind: OperationKind) -> None:
     assert must_withdraw(work, Unprocessable("no")) is (kind is OperationKind.PROVISION)
     assert not must_withdraw(work, TemporaryFailure("no"))
     assert not must_withdraw(work, PermanentFailure("no"))
+
+
+class _State:
+    """A transaction that remembers which status was set of what."""
+
+    def __init__(self) -> None:
+        self.statuses: list[tuple[object, Status]] = []
+        self.removed: list[object] = []
+
+    async def set_instance_status(self, key: object, status: Status) -> None:
+        self.statuses.append((key, status))
+
+    async def set_binding_status(self, key: object, status: Status) -> None:
+        self.statuses.append((key, status))
+
+    async def remove_instance(self, key: object) -> None:
+        self.removed.append(key)
+
+
+@pytest.mark.parametrize(
+    ("kind", "statuses"),
+    [
+        (OperationKind.PROVISION, [(INSTANCE.key, Status.FAILED)]),
+        (OperationKind.BIND, [(BINDING.key, Status.FAILED)]),
+        (OperationKind.UPDATE, []),
+        (OperationKind.DEPROVISION, []),
+        (OperationKind.UNBIND, []),
+    ],
+)
+async def test_what_could_not_be_made_has_failed(
+    kind: OperationKind, statuses: list[tuple[object, Status]]
+) -> None:
+    """So it is counted, and its platform can delete it; anything else is as it was."""
+    state: Any = _State()
+    await record_failure(state, _work(kind), withdrawn=False)
+    assert state.statuses == statuses
+    assert state.removed == []
+
+
+def test_whoever_waits_for_another_is_told_the_same() -> None:
+    """A second request for the same update gets class, words and both fields of the first."""
+    reason = UpdateRefused("no", instance_usable=False, update_repeatable=True)
+    told = recorded_failure(an_operation(OperationKind.UPDATE).failed(reason))
+    assert type(told) is UpdateRefused
+    assert (told.description, told.instance_usable, told.update_repeatable) == ("no", False, True)
