@@ -76,7 +76,7 @@ def deleted(*, as_json: _AsJson = False) -> None:
     elif found:
         show(instances.deleted_table(found, settings.catalog))
     else:
-        say("Nothing is kept: no deleted instance was of a plan with deleted_retention.")
+        say("Nothing is kept.")
 
 
 @app.command("undelete")
