@@ -68,7 +68,7 @@ LOGINS = Prepared(
 SELECT
     u.rolname::pg_catalog.text AS name,
     u.oid::pg_catalog.int8 AS oid,
-    u.rolsuper OR u.rolcreaterole OR u.rolcreatedb OR u.rolname = $3 OR NOT EXISTS (
+    u.rolsuper OR u.rolcreaterole OR u.rolcreatedb OR u.rolname IN ($2, $3) OR NOT EXISTS (
         SELECT
         FROM pg_catalog.pg_auth_members AS m
         JOIN pg_catalog.pg_roles AS g ON g.oid = m.roleid
@@ -78,8 +78,12 @@ SELECT
         OR EXISTS (
             SELECT
             FROM pg_catalog.pg_auth_members AS m
-            WHERE m.member = u.oid
-            AND pg_catalog.shobj_description(m.roleid, 'pg_authid') LIKE 'pgbroker:%'
+            JOIN pg_catalog.pg_roles AS b ON b.rolname = CURRENT_USER
+            WHERE (m.roleid = u.oid AND m.member <> b.oid)
+            OR (
+                m.member = u.oid
+                AND pg_catalog.shobj_description(m.roleid, 'pg_authid') LIKE 'pgbroker:%'
+            )
         )
     ) AS foreign_role
 FROM pg_catalog.pg_roles AS u
@@ -88,7 +92,8 @@ WHERE u.rolname = ANY ($1)
 )
 """Look at login roles ($1): whether they are of this database ($2) with this owner role ($3).
 
-One that has lost its membership is, as long as it has the broker's comment and is of no other.
+One that has lost its membership is, as long as it has the broker's comment, is of no other and,
+unlike a group role, has no members.
 """
 
 LIFTABLE_LIMIT = SQL("""

@@ -109,14 +109,16 @@ class Agreement:
     async def begin(self) -> None:
         """Leave out what is there now: it is not of this test's making."""
 
-        async def stock_rests() -> bool:
+        async def looked_at_rest() -> bool:
+            self._before = _NOTHING
+            self._before = await self._look()
             async with await _connect(self._state_dsn) as state:
-                return all(warm["state"] == "ready" for warm in await _rows(state, _STOCK))
+                stock = await _rows(state, _STOCK)
+            # One that is being made has roles already and no database yet.
+            rests = all(warm["state"] == "ready" for warm in stock)
+            return rests and stock == self._before.stock
 
-        # One that is being made has roles already and no database yet.
-        await until(stock_rests, what="the stock is at rest")
-        self._before = _NOTHING
-        self._before = await self._look()
+        await until(looked_at_rest, what="the stock is at rest")
 
     async def settle(self, *, within: float = PATIENCE) -> None:
         """Wait until no operation is in progress and no lock of a database is held.

@@ -22,14 +22,14 @@ from tests.integration.reconcile.world import APPLY, World, kinds
 if TYPE_CHECKING:
     from tests.integration.postgres.replica import Life
 
-POWERS: list[tuple[str, LiteralString]] = [
-    ("u", "ALTER ROLE {} CREATEDB"),
-    ("u", "ALTER ROLE {} CREATEROLE BYPASSRLS"),
-    ("u", "ALTER ROLE {} SUPERUSER"),
-    ("u", "GRANT pg_read_all_data TO {}"),
-    ("o", "ALTER ROLE {} LOGIN"),
-    ("o", "GRANT pg_execute_server_program TO {}"),
-    ("d", "ALTER ROLE {} LOGIN"),
+POWERS: list[tuple[str, LiteralString, LiteralString]] = [
+    ("u", "ALTER ROLE {} CREATEDB", "ALTER ROLE {} NOCREATEDB"),
+    ("u", "ALTER ROLE {} CREATEROLE BYPASSRLS", "ALTER ROLE {} NOCREATEROLE NOBYPASSRLS"),
+    ("u", "ALTER ROLE {} SUPERUSER", "ALTER ROLE {} NOSUPERUSER"),
+    ("u", "GRANT pg_read_all_data TO {}", "REVOKE pg_read_all_data FROM {}"),
+    ("o", "ALTER ROLE {} LOGIN", "ALTER ROLE {} NOLOGIN"),
+    ("o", "GRANT pg_read_server_files TO {}", "REVOKE pg_read_server_files FROM {}"),
+    ("d", "ALTER ROLE {} LOGIN", "ALTER ROLE {} NOLOGIN"),
 ]
 
 
@@ -39,18 +39,20 @@ def names(life: Life) -> dict[str, str]:
     return {"d": instance.database, "o": instance.owner, "u": life.binding.login}
 
 
-@pytest.mark.parametrize(("subject", "statement"), POWERS)
+@pytest.mark.parametrize(("subject", "give", "take"), POWERS)
 async def test_what_somebody_gave_a_role_is_told(
-    world: World, subject: str, statement: LiteralString
+    world: World, subject: str, give: LiteralString, take: LiteralString
 ) -> None:
     """An attribute or a predefined role that the broker gives to none is a person's matter."""
     life = await world.a_life()
     name = names(life)[subject]
-    await world.damage(statement, name)
+    await world.damage(give, name)
     for orders in ({}, {"orders": APPLY}):
         report = await world.reconcile(**orders)
-        assert (DriftKind.PRIVILEGED, name, False) in kinds(report)
+        assert kinds(report) == {(DriftKind.PRIVILEGED, name, False)}
         assert not report.clean
+    await world.damage(take, name)
+    assert kinds(await world.reconcile()) == set()
 
 
 @pytest.mark.parametrize("group", ["d", "o"])
@@ -72,8 +74,9 @@ async def test_a_missing_group_role_is_told_when_the_rest_is_repaired(world: Wor
     """What cannot be repaired without it is told, too, and the status is no good one."""
     life = await world.a_life()
     instance, login = life.instance, life.binding.login
-    await world.damage("DROP OWNED BY {}", instance.owner, database=instance.database)
-    await world.damage("ALTER SCHEMA public OWNER TO pgbroker", database=instance.database)
+    await world.damage(
+        "REASSIGN OWNED BY {} TO pgbroker", instance.owner, database=instance.database
+    )
     await world.damage("DROP OWNED BY {}", instance.owner, database=instance.database)
     await world.damage("REVOKE {} FROM {}", instance.owner, login)
     await world.damage("DROP ROLE {}", instance.owner)
