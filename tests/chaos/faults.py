@@ -47,6 +47,8 @@ NEVER_FOUND = (
     DriftKind.UNKNOWN_DATABASE,
     DriftKind.UNKNOWN_LOGIN,
     DriftKind.UNKNOWN_ROLE,
+    DriftKind.PRIVILEGED,
+    DriftKind.OUTDATED_STATE,
     DriftKind.LOST_STATE,
 )
 """What reconciliation must not find, whatever happens while it looks."""
