@@ -122,7 +122,7 @@ def _update(work: Work, catalog: Catalog, tags: Tags) -> tuple[Step, ...]:
         )
         await database.change_database(change)
 
-    steps = [_adopt(instance, database_spec(instance, NO_LIMITS, tags), tags)]
+    steps = [_adopt(instance, database_spec(instance, NO_LIMITS, tags), tags, in_part=False)]
     if work.resumed:
         changed = database_spec(after, NO_LIMITS, tags)
         steps.append(Step("look_for_change", lambda db: db.is_changed(changed), settles=True))
@@ -183,7 +183,7 @@ def _bind(instance: Instance, binding: Binding, plan: Plan, tags: Tags) -> tuple
         raise PermanentFailure("This bind was recorded without a password.")
     spec = login_spec(instance, binding, plan.limits, tags)
     return (
-        _adopt(instance, database_spec(instance, plan.limits, tags), tags),
+        _adopt(instance, database_spec(instance, plan.limits, tags), tags, in_part=False),
         Step("ensure_login", lambda database: database.ensure_login(spec)),
     )
 
@@ -204,7 +204,13 @@ def _plan(catalog: Catalog, instance: Instance, plan_id: str) -> Plan:
     return plan
 
 
-def _adopt(instance: Instance, spec: DatabaseSpec, tags: Tags) -> Step:
-    """An instance may have got its database from the warm stock, and its tags not yet."""
+def _adopt(instance: Instance, spec: DatabaseSpec, tags: Tags, *, in_part: bool = True) -> Step:
+    """An instance may have got its database from the warm stock, and its tags not yet.
+
+    What makes the rest of it anew, or takes it away, adopts it in part, too.
+    """
     stock_tag = tags.instance(warm_key(instance.database), instance.tag_key_id)
-    return Step("adopt_database", lambda database: database.adopt_database(spec, stock_tag))
+    return Step(
+        "adopt_database",
+        lambda database: database.adopt_database(spec, stock_tag, in_part=in_part),
+    )

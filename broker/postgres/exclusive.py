@@ -61,14 +61,16 @@ class ExclusiveSession:
         self._hold = hold
         self._activity = activity
 
-    async def adopt_database(self, spec: DatabaseSpec, stock_tag: str) -> bool:
+    async def adopt_database(
+        self, spec: DatabaseSpec, stock_tag: str, *, in_part: bool = True
+    ) -> bool:
         """Tag what still has the tag of the warm stock as the instance's.
 
         Returns:
             Whether nobody can have been in it before.
         """
         self._activity.doing = "take a database from the warm stock"
-        return await warm.adopt_database(self._hold, spec, stock_tag)
+        return await warm.adopt_database(self._hold, spec, stock_tag, in_part=in_part)
 
     async def ensure_roles(self, spec: DatabaseSpec) -> None:
         """Create the owner role and the read-only group role.

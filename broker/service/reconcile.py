@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from broker.domain.database import tag_of
 from broker.domain.deleted import Stage
 from broker.domain.drift import Deviation, Drift, DriftKind
 from broker.domain.errors import BrokerError
@@ -209,10 +210,13 @@ class _Pass:
         """See whether what is to be kept of deleted instances is there."""
         for deleted in await self._with.store.deleted.listed():
             former = deleted.instance
-            there = retained_name(former.database) in inventory.databases
-            if there or former.server != self._report.server or deleted.stage is not Stage.RETAINED:
+            if former.server != self._report.server or deleted.stage is not Stage.RETAINED:
                 continue
-            kept = KeptDatabase(self._with.store, deleted)
+            tag = self._with.tags.deleted(deleted.key, former.tag_key_id)
+            seen = inventory.databases.get(retained_name(former.database))
+            if seen is not None and seen.comment is not None and tag_of(seen.comment) == tag:
+                continue
+            kept = KeptDatabase(self._with.store, deleted, tag)
             if await self._exclusively(former.database, kept.confirm, kept.work):
                 self._add(former.database, kept.found, former)
 

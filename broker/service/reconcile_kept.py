@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from broker.domain.database import tag_of
 from broker.domain.deleted import Stage
 from broker.domain.drift import Deviation, DriftKind
 from broker.domain.names import retained_name
@@ -17,16 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class KeptDatabase:
-    """A database that is kept, and was not there when the server was listed.
+    """A database that is kept, and was not as it should be when the server was listed.
 
     Attributes:
         store: To ask again.
         deleted: The deletion.
+        tag: What its comment must begin with.
         found: What is wrong, and whether it has been seen to.
     """
 
     store: Store
     deleted: DeletedInstance
+    tag: str
     found: list[tuple[Deviation, bool]] = field(default_factory=list)
 
     async def confirm(self) -> None:
@@ -43,7 +46,14 @@ class KeptDatabase:
         """Look again; a missing database is never made again."""
         self.found = []
         name = retained_name(self.deleted.instance.database)
-        if name in (await session.listed((), database=name)).databases:
+        there = (await session.listed((), database=name)).databases.get(name)
+        if there is not None:
+            if there.comment is None or tag_of(there.comment) != self.tag:
+                detail = (
+                    "The comment on a database that is kept is not the broker's any more, so that "
+                    "it can be neither restored nor dropped. Find out who has changed it."
+                )
+                self.found.append((Deviation(DriftKind.FOREIGN, name, detail), False))
             return
         detail = (
             "The database that is kept of this deleted instance is gone. Restore it from a backup "

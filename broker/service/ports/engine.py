@@ -21,7 +21,9 @@ class DatabaseSession(Protocol):
     asked for something this server cannot do, and ``PermanentFailure`` otherwise.
     """
 
-    async def adopt_database(self, spec: DatabaseSpec, stock_tag: str) -> bool:
+    async def adopt_database(
+        self, spec: DatabaseSpec, stock_tag: str, *, in_part: bool = True
+    ) -> bool:
         """Tag what still has the tag of the warm stock as the instance's.
 
         When that was all of a database, the steps below find it finished.
@@ -29,6 +31,8 @@ class DatabaseSession(Protocol):
         Args:
             spec: The database as it shall be.
             stock_tag: What it and its roles were tagged with in the stock.
+            in_part: Also when some of it was changed or dropped in the stock; otherwise that is a
+                temporary failure, until whoever adopts it in the background has put it right.
 
         Returns:
             Whether nobody can have been in it before: it had the tag of the stock, or is missing

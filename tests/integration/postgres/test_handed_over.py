@@ -12,6 +12,7 @@ import pytest
 
 from broker.domain.credentials import generate_login_secret
 from broker.domain.database import Access
+from broker.domain.errors import TemporaryFailure
 from broker.domain.instance import BindingKey, InstanceKey, Status
 from broker.domain.names import login_name
 from broker.domain.operation import OperationKind
@@ -24,7 +25,7 @@ from tests.unit.domain import examples
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from broker.domain.instance import Instance
+    from broker.domain.instance import Binding, Instance
     from tests.support.postgres import PostgresServer
 
 __all__ = ["depot", "migrated_template", "state_dsn"]
@@ -36,6 +37,17 @@ def an_instance() -> Instance:
     """Return an instance that wants what a database of the stock is."""
     key = InstanceKey("kubernetes", str(uuid4()))
     return replace(examples.INSTANCE, key=key, parameters={}, extensions=("citext",))
+
+
+def a_binding(instance: Instance) -> Binding:
+    """Return a binding of an instance that is about to be made."""
+    return replace(
+        examples.BINDING,
+        key=BindingKey(instance.key, "app"),
+        login=login_name(),
+        access=Access.WRITE,
+        secret=generate_login_secret(),
+    )
 
 
 @pytest.fixture
@@ -110,13 +122,7 @@ async def test_whatever_works_on_it_first_tags_it(
     depot: Depot, given: Instance, kind: OperationKind
 ) -> None:
     """Nobody has credentials for a database that says it is nobody's."""
-    binding = replace(
-        examples.BINDING,
-        key=BindingKey(given.key, "app"),
-        login=login_name(),
-        access=Access.WRITE,
-        secret=generate_login_secret(),
-    )
+    binding = a_binding(given)
     bindings = (binding,) if kind is OperationKind.BIND else ()
     await depot.do(kind, given, *bindings)
     assert await whose(depot, given) == "the instance's"
@@ -139,6 +145,18 @@ async def test_what_an_operator_has_dropped_before_is_made(depot: Depot, given: 
     await depot.superuser.execute(f'DROP DATABASE "{given.database}"'.encode())
     await depot.stock.keep()
     assert await whose(depot, given) == "the instance's"
+
+
+async def test_a_bind_waits_for_what_is_made_anew(depot: Depot, given: Instance) -> None:
+    """Quicker than the background, it takes nothing for used that nobody has been in."""
+    binding = a_binding(given)
+    await depot.superuser.execute(f'DROP DATABASE "{given.database}"'.encode())
+    with pytest.raises(TemporaryFailure, match="put right"):
+        await depot.do(OperationKind.BIND, given, binding)
+    await depot.stock.keep()
+    await depot.do(OperationKind.BIND, given, binding)
+    assert await whose(depot, given) == "the instance's"
+    await depot.do(OperationKind.UNBIND, given, binding)
 
 
 async def test_what_was_deleted_meanwhile_stays_away(depot: Depot, given: Instance) -> None:

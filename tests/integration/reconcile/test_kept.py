@@ -82,6 +82,18 @@ async def test_what_is_kept_and_gone_is_an_alarm(world: World, kept: DeletedInst
     assert f"purge {kept.id}" in drift.deviation.detail
 
 
+async def test_what_is_kept_and_relabelled_is_an_alarm(world: World, kept: DeletedInstance) -> None:
+    """It could be neither restored nor dropped, and nobody would know before that is tried."""
+    name = retained_name(kept.instance.database)
+    await world.damage("COMMENT ON DATABASE {} IS 'mine'", name)
+    report = await world.reconcile(APPLY)
+    assert kinds(report) == {(DriftKind.FOREIGN, name, False)}
+    assert not report.clean
+    tag = world.replica.tags.deleted(kept.key, kept.instance.tag_key_id)
+    await world.damage_as_broker(f"COMMENT ON DATABASE {{}} IS '{tag}'", name)
+    assert kinds(await world.reconcile(APPLY)) == set()
+
+
 async def test_what_was_put_aside_since_it_was_listed_is_no_drift(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
