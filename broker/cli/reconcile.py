@@ -159,6 +159,7 @@ def _recovery_document(report: "RecoveryReport") -> dict[str, object]:
             for one in report.found
         ],
         "unreadable_tags": dict(report.unreadable),
+        "left_out": report.left_out,
         "failures": report.failures,
     }
 
@@ -179,6 +180,13 @@ def _print_recovery(report: "RecoveryReport") -> None:
     recovered = sum(one.outcome in {"recovered", "kept", "unfinished"} for one in report.found)
     out.print(f"{recovered} of {len(report.found)} instances and bindings recovered.")
     _print_left_out(dict(report.unreadable))
+    if report.left_out:
+        err.print(
+            f"{report.left_out} databases of the broker's role need a key that is not configured: "
+            "they cannot be recovered without it. Configure it, and run this again.",
+            style="red",
+            soft_wrap=True,
+        )
     for server, failure in report.failures.items():
         err.print(f"{server}: {failure}", style="red", soft_wrap=True)
 

@@ -152,7 +152,7 @@ async def _listed(
                 raise result
             case inventory:
                 report.unreadable.update(unreadable_keys(inventory, tags))
-                report.left_out += unreadable_databases(inventory, tags)
+                report.left_out += len(unreadable_databases(inventory, tags))
                 for candidate in recoverable_instances(server, inventory, tags):
                     candidates.setdefault(candidate.key, []).append(candidate)
                 for deleted in kept_databases(inventory, tags):

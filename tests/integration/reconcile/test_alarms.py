@@ -151,6 +151,16 @@ async def test_a_key_that_is_missing_is_no_good_end(world: World) -> None:
         await tenant.execute("SELECT 1")
 
 
+async def test_a_key_that_is_missing_loses_no_state_that_is_there(world: World) -> None:
+    """What has a record is known, whatever its comment cannot say any more."""
+    await world.a_life()
+    other = EncryptedTags(KeyRing([("another", secrets.token_bytes(32))]))
+    (report,) = await reconcile(replace(world.reconciler, tags=other), APPLY)
+    assert kinds(report) == set()
+    assert report.skipped
+    assert not report.clean
+
+
 async def test_a_login_that_lost_its_group_can_be_revoked(world: World) -> None:
     """Its comment says that it is the broker's, and it is of no other database."""
     life = await world.a_life()
