@@ -187,7 +187,7 @@ def document(routes: Sequence[BaseRoute]) -> dict[str, Any]:
         del components["schemas"][name]
     components["securitySchemes"] = {"basic": {"type": "http", "scheme": "basic"}}
     for route in routes:
-        if isinstance(route, APIRoute):
+        if isinstance(route, APIRoute) and route.include_in_schema:
             for method in route.methods or ():
                 _complete(made["paths"][route.path_format][method.lower()], route)
     return made

@@ -159,7 +159,6 @@ def _recovery_document(report: "RecoveryReport") -> dict[str, object]:
             for one in report.found
         ],
         "unreadable_tags": dict(report.unreadable),
-        "left_out": report.left_out,
         "failures": report.failures,
     }
 
@@ -180,10 +179,10 @@ def _print_recovery(report: "RecoveryReport") -> None:
     recovered = sum(one.outcome in {"recovered", "kept", "unfinished"} for one in report.found)
     out.print(f"{recovered} of {len(report.found)} instances and bindings recovered.")
     _print_left_out(dict(report.unreadable))
-    if report.left_out:
+    if report.unreadable and not report.found:
         err.print(
-            f"{report.left_out} databases of the broker's role need a key that is not configured: "
-            "they cannot be recovered without it. Configure it, and run this again.",
+            "Nothing could be read with the keys that are configured. Configure those that were in "
+            "use (PGBROKER_ENCRYPTION_KEYS), and run this again before the broker is started.",
             style="red",
             soft_wrap=True,
         )

@@ -20,7 +20,6 @@ from broker.domain.names import retained_name
 from broker.service.reconcile_database import CheckedDatabase, InProgress
 from broker.service.reconcile_kept import KeptDatabase
 from broker.service.reconcile_strangers import Strangers, find_strangers
-from broker.service.recoverable import unreadable_databases
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -225,7 +224,7 @@ class _Pass:
         tags, store, report = self._with.tags, self._with.store, self._report
         strangers = await find_strangers(inventory, known, tags=tags, store=store)
         report.unreadable = strangers.unreadable
-        lost = await self._looks_lost(strangers, inventory, known)
+        lost = await self._looks_lost(strangers, inventory, known=len(known))
         for suspect in strangers.suspects:
             suspect.apply = self._orders.apply
             suspect.may_close = not lost and self._has_waited(
@@ -236,34 +235,21 @@ class _Pass:
             ):
                 self._add(suspect.name, suspect.found, None)
 
-    async def _looks_lost(
-        self, strangers: Strangers, inventory: Inventory, known: set[str]
-    ) -> bool:
+    async def _looks_lost(self, strangers: Strangers, inventory: Inventory, *, known: int) -> bool:
         """Tell whether it is rather the state that is wrong than the server; report it then."""
-        unreadable = await self._unreadable(inventory, known)
-        if _count_open(strangers, inventory) + unreadable <= len(known):
+        if _count_open(strangers, inventory) <= known:
             return False
         # With few instances, those that were deleted since the server was listed are enough.
-        inventory = await self._engine.inventory()
-        unknown = _count_open(strangers, inventory) + await self._unreadable(inventory, known)
-        if unknown <= len(known):
+        unknown = _count_open(strangers, await self._engine.inventory())
+        if unknown <= known:
             return False
         detail = (
-            f"{unknown} open databases are unknown and {len(known)} are known: the state looks "
-            "lost. Run `pgbroker recover --from-servers`. Nothing is closed without --force."
+            f"{unknown} open databases are unknown and {known} are known: the state looks lost. "
+            "Run `pgbroker recover --from-servers`. Nothing is closed without --force."
         )
         deviation = Deviation(DriftKind.LOST_STATE, self._report.server, detail)
         self._report.drift.append(Drift(self._report.server, "", deviation))
         return not self._orders.force
-
-    async def _unreadable(self, inventory: Inventory, known: set[str]) -> int:
-        """Count the databases that say whose they are with a missing key, and have no record."""
-        store = self._with.store
-        names = set(unreadable_databases(inventory, self._with.tags)) - known
-        if names:
-            names -= {warm.database for warm in await store.warm.listed()}
-            names -= {retained_name(d.instance.database) for d in await store.deleted.listed()}
-        return sum([not await store.census.holds(name) for name in sorted(names)])
 
     def _has_waited(self, kind: DriftKind, subject: str) -> bool:
         """Tell whether something has been known to be unknown for long enough to be closed."""

@@ -25,7 +25,6 @@ from broker.service.recoverable import (
     RecoverableInstance,
     kept_databases,
     recoverable_instances,
-    unreadable_databases,
     unreadable_keys,
 )
 
@@ -83,22 +82,21 @@ class RecoveryReport:
     Attributes:
         found: Instances and bindings.
         unreadable: How many things carry the tag of a key that is not configured, by key id.
-        left_out: How many databases of the broker's role are among them: they cannot be recovered
-            without that key.
         failures: Servers that could not be looked at, or the state database, and why; recover
             again when they are back.
     """
 
     found: list[Recovery] = field(default_factory=list)
     unreadable: Counter[str] = field(default_factory=Counter)
-    left_out: int = 0
     failures: dict[str, str] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
         """Whether nothing was left that a person has to look after."""
         left = {Outcome.NO_RECORD, Outcome.OUTDATED, Outcome.CONFLICT}
-        lacking = self.failures or self.left_out
+        # Some may be another broker's; if that is all there is, it is rather the keys.
+        wrong_keys = bool(self.unreadable) and not self.found
+        lacking = self.failures or wrong_keys
         return not lacking and not any(one.outcome in left for one in self.found)
 
 
@@ -152,7 +150,6 @@ async def _listed(
                 raise result
             case inventory:
                 report.unreadable.update(unreadable_keys(inventory, tags))
-                report.left_out += len(unreadable_databases(inventory, tags))
                 for candidate in recoverable_instances(server, inventory, tags):
                     candidates.setdefault(candidate.key, []).append(candidate)
                 for deleted in kept_databases(inventory, tags):

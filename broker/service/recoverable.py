@@ -52,18 +52,6 @@ def unreadable_keys(inventory: Inventory, tags: Tags) -> Counter[str]:
     return Counter(key_id for key_id in missing if key_id is not None)
 
 
-def unreadable_databases(inventory: Inventory, tags: Tags) -> list[str]:
-    """List the databases of the broker's role that say whose they are with a key that is missing.
-
-    Roles may be another broker's on the same server; a database of ours is not.
-    """
-    return [
-        database.name
-        for database in inventory.databases.values()
-        if database.comment and tags.missing_key(database.comment)
-    ]
-
-
 def recoverable_instances(
     server: str, inventory: Inventory, tags: Tags
 ) -> list[RecoverableInstance]:

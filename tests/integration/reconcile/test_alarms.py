@@ -6,7 +6,6 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, LiteralString
 
-import psycopg
 import pytest
 
 from broker.domain.catalog import Catalog
@@ -136,27 +135,16 @@ async def test_a_plan_that_has_gone_hides_no_database_that_has(world: World) -> 
     assert kinds(report) == {(DriftKind.DATABASE_MISSING, life.instance.database, False)}
 
 
-async def test_a_key_that_is_missing_is_no_good_end(world: World) -> None:
-    """Nothing can be recovered, and the state looks lost, for there are databases of ours."""
-    life, replica = await world.a_life(), world.replica
-    async with replica.store.transaction() as state:
-        await state.remove_instance(life.instance.key)
+async def test_keys_that_read_nothing_are_no_good_end(world: World) -> None:
+    """Nothing can be recovered, and nobody is told that all is well."""
+    await world.a_life()
+    replica = world.replica
     other = EncryptedTags(KeyRing([("another", secrets.token_bytes(32))]))
     recovery = await recover(replica.store, {"alpha": replica.engine}, other)
-    assert recovery.left_out >= 1
+    assert recovery.unreadable
+    assert recovery.found == []
     assert not recovery.complete
     (report,) = await reconcile(replace(world.reconciler, tags=other), APPLY)
-    assert (DriftKind.LOST_STATE, "alpha", False) in kinds(report)
-    async with await psycopg.AsyncConnection.connect(world.dsn(life)) as tenant:
-        await tenant.execute("SELECT 1")
-
-
-async def test_a_key_that_is_missing_loses_no_state_that_is_there(world: World) -> None:
-    """What has a record is known, whatever its comment cannot say any more."""
-    await world.a_life()
-    other = EncryptedTags(KeyRing([("another", secrets.token_bytes(32))]))
-    (report,) = await reconcile(replace(world.reconciler, tags=other), APPLY)
-    assert kinds(report) == set()
     assert report.skipped
     assert not report.clean
 
