@@ -87,7 +87,8 @@ def closed(database: str) -> TemporaryFailure:
     """Return the error that says that a database lets nobody in."""
     return TemporaryFailure(
         f"The database {database!r} does not accept connections: it is being created or dropped, "
-        "or its operator has closed it. Try again later."
+        "or its operator has closed it. Try again later.",
+        instance_usable=False,
     )
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from psycopg import AsyncConnection
+from psycopg.sql import SQL, Identifier
 
 from broker.domain.database import DatabaseChange, Limits
-from broker.domain.errors import UpdateRefused
+from broker.domain.errors import TemporaryFailure, UpdateRefused
 from broker.postgres.statements import comment_on_role
 from tests.integration.postgres.tenants import LIMITS, is_alive, rows
 
@@ -154,3 +155,12 @@ async def test_what_an_earlier_attempt_has_done_is_found_out(
     await tenant.engine.change_database(DatabaseChange(changed, (), (), ()))
     assert await tenant.engine.is_changed(changed)
     assert not await tenant.engine.is_changed(replace(changed, record="something else"))
+
+
+async def test_a_database_that_is_closed_is_not_usable(tenant: Tenant, superuser: Session) -> None:
+    """An update of it fails for now, and says that nobody can connect either."""
+    closing = SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false")
+    await superuser.execute(closing.format(Identifier(tenant.spec.name)))
+    with pytest.raises(TemporaryFailure, match="does not accept connections") as refusal:
+        await tenant.update(add=["hstore"])
+    assert refusal.value.instance_usable is False
