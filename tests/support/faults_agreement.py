@@ -5,7 +5,7 @@ Belongs here: looking at all three, and saying in words where they differ.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -107,18 +107,22 @@ class Agreement:
         self._before = _NOTHING
 
     async def begin(self) -> None:
-        """Leave out what is there now: it is not of this test's making."""
+        """Leave out what is there now: it is not of this test's making, but for the stock.
 
-        async def looked_at_rest() -> bool:
-            self._before = _NOTHING
-            self._before = await self._look()
-            async with await _connect(self._state_dsn) as state:
-                stock = await _rows(state, _STOCK)
-            # One that is being made has roles already and no database yet.
-            rests = all(warm["state"] == "ready" for warm in stock)
-            return rests and stock == self._before.stock
-
-        await until(looked_at_rest, what="the stock is at rest")
+        Of that, a database may be an instance's later, or have its roles already and nothing else.
+        """
+        self._before = _NOTHING
+        seen = await self._look()
+        async with await _connect(self._state_dsn) as state:
+            stock = [*seen.stock, *await _rows(state, _STOCK)]
+        names = {warm["database"] for warm in stock}
+        names |= {owner_name(name) for name in names}
+        self._before = replace(
+            seen,
+            stock=[],
+            databases={name: row for name, row in seen.databases.items() if name not in names},
+            roles={name: row for name, row in seen.roles.items() if name not in names},
+        )
 
     async def settle(self, *, within: float = PATIENCE) -> None:
         """Wait until no operation is in progress and no lock of a database is held.
