@@ -5,6 +5,7 @@ Belongs here: looking at all three, and saying in words where they differ.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +156,7 @@ class Agreement:
 
     async def differences(self, ledger: Ledger) -> list[str]:
         """Return what does not agree, in words; nothing when all does."""
-        seen = await self._look()
+        seen = await self._look_at_rest()
         return [
             *_compare("the state's instances", seen.instances, ledger.instances),
             *_compare("the state's bindings", seen.bindings, ledger.bindings),
@@ -250,6 +251,22 @@ class Agreement:
             if there != set(row["extensions"]):
                 differences.append(f"{instance_id} has {there}, not {row['extensions']}")
         return differences
+
+    async def _look_at_rest(self) -> _Seen:
+        """Look while nothing is being made for the stock, which is filled with rests in between."""
+        looks: list[_Seen] = []
+
+        async def rests() -> bool:
+            looks.append(await self._look())
+            async with await _connect(self._state_dsn) as state:
+                now = {(warm["database"], warm["state"]) for warm in await _rows(state, _STOCK)}
+            then = {(warm["database"], warm["state"]) for warm in looks[-1].stock}
+            return then == now and {state for _, state in now} <= {"ready"}
+
+        # If it never rests, that is among what does not agree.
+        with suppress(AssertionError):
+            await until(rests, what="the stock is at rest")
+        return looks[-1]
 
     async def _look(self) -> _Seen:
         async with await _connect(self._state_dsn) as state:
