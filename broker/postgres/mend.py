@@ -80,7 +80,8 @@ async def mend(
     if not any(d.kind in _UNTOUCHABLE and d.subject == spec.name for d in found):
         with _left_if_refused(spec.name):
             await _mend_database(hold, sight, spec, outside)
-        for name in (spec.name, spec.owner):
+        foreign = {deviation.subject for deviation in found if deviation.kind in _UNTOUCHABLE}
+        for name in {spec.name, spec.owner} - foreign:
             with _left_if_refused(name):
                 await _mend_group(connections, hold, sight, name, spec)
         for login in logins:
@@ -190,6 +191,10 @@ async def _mend_group(
         await insist(
             connections, hold.connection, *(sql.leave_group(name, group) for group in strange)
         )
+        after = await see_roles(hold, [name, *strange])
+        if name in after and not {*strange} <= {*after[name].groups}:
+            # Sessions go on with the rights they had.
+            await end_sessions(hold, [role.oid for role in sight.roles.values() if role.can_login])
 
 
 async def _mend_login(

@@ -154,9 +154,9 @@ async def _retire(
     except errors.DependentObjectsStillExist as exc:
         log.warning("role not dropped", database=hold.database, detail=exc.diag.message_detail)
         raise PermanentFailure(
-            f"A login of the database {hold.database!r} has been closed, and cannot be dropped: it "
-            "was given rights that the broker cannot take away. Ask the operator of this broker; "
-            "its log says on what."
+            f"A role of the database {hold.database!r} cannot be dropped: it was given rights that "
+            "the broker cannot take away. No login can use it any more. Ask the operator of this "
+            "broker; its log says on what."
         ) from exc
 
 

@@ -6,6 +6,7 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, LiteralString
 
+import psycopg
 import pytest
 
 from broker.domain.catalog import Catalog
@@ -65,8 +66,22 @@ async def test_a_group_role_in_anothers_is_taken_out_or_told(world: World, group
     assert kinds(await world.reconcile(APPLY)) == {(DriftKind.MEMBERSHIP, name, not confined)}
     await world.damage("REVOKE {} FROM {}", theirs.instance.owner, name)
     await world.damage_as_broker("GRANT {} TO {}", theirs.instance.owner, name)
-    assert kinds(await world.reconcile(APPLY)) == {(DriftKind.MEMBERSHIP, name, True)}
+    async with await psycopg.AsyncConnection.connect(world.dsn(mine), autocommit=True) as tenant:
+        assert kinds(await world.reconcile(APPLY)) == {(DriftKind.MEMBERSHIP, name, True)}
+        with pytest.raises(psycopg.OperationalError):
+            await tenant.execute("SELECT 1")
     assert kinds(await world.reconcile()) == set()
+
+
+async def test_a_group_role_that_says_it_is_anothers_is_left_alone(world: World) -> None:
+    """Nothing is taken from a role whose comment says that it is somebody else's."""
+    mine, theirs = await world.a_life(), await world.a_life()
+    owner = mine.instance.owner
+    await world.damage_as_broker("GRANT {} TO {}", theirs.instance.owner, owner)
+    await world.damage("COMMENT ON ROLE {} IS 'pgbroker:of somebody'", owner)
+    found = {(DriftKind.FOREIGN, owner, False), (DriftKind.MEMBERSHIP, owner, False)}
+    assert kinds(await world.reconcile(APPLY)) == found
+    assert kinds(await world.reconcile()) == found
 
 
 async def test_a_missing_group_role_is_told_when_the_rest_is_repaired(world: World) -> None:
